@@ -209,14 +209,16 @@ def gibberish(number: int) -> list[str]:
 def advert(number: int) -> list[str]:
     """A short shop text with the phrases that lesson 01's keyword filter looks for."""
     rng = rng_for("advert", number)
-    goods = GOODS[number % len(GOODS)]
-    lines = [
-        f"Looking for a new {goods}? Click here to see all {rng.randint(12, 90)} of our models.",
-        f"Order your {goods} before Sunday and get free shipping to any place in the country.",
-        f"This {goods} was tested by {rng.randint(20, 900)} customers and most came back.",
-        f"Every {goods} comes with a warranty of {rng.randint(2, 10)} years and a bag.",
-        f"Buy now and pay later: a {goods} for less than you spend on lunch in a week.",
-        f"Our {goods} is a limited offer, so do not wait until somebody else has taken it.",
-    ]
-    rng.shuffle(lines)
-    return [" ".join(lines[: rng.randint(4, 6)])]
+    blocks = []
+    for goods in (GOODS[number % len(GOODS)], GOODS[(5 * number + 7) % len(GOODS)]):
+        lines = [
+            f"Looking for a new {goods}? Click here to see all {rng.randint(12, 90)} models.",
+            f"Order your {goods} before Sunday and get free shipping to any place in the country.",
+            f"This {goods} was tested by {rng.randint(20, 900)} customers and most came back.",
+            f"Every {goods} comes with a warranty of {rng.randint(2, 10)} years and a bag.",
+            f"Buy now and pay later: a {goods} for less than you spend on lunch in a week.",
+            f"Our {goods} is a limited offer, so do not wait until somebody else has taken it.",
+        ]
+        rng.shuffle(lines)
+        blocks.append(" ".join(lines[: rng.randint(5, 6)]))
+    return blocks

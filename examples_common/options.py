@@ -1,0 +1,43 @@
+"""The options that all lessons share, as types for ``main``'s parameters, and their start."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .errors import LessonError
+
+Source = Annotated[
+    str, typer.Option(help="sample, a data set on the network (see the spec), or your path or URL.")
+]
+Limit = Annotated[
+    Optional[int],  # noqa: UP045  (typer reads it on Python 3.10)
+    typer.Option(min=1, help="Read only the first N documents, in one task."),
+]
+Tasks = Annotated[int, typer.Option(min=1, help="Parts to split the input files into.")]
+Workers = Annotated[int, typer.Option(min=1, help="Tasks that run at the same time.")]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Folder for all that the run writes. [default: output/NN_name]"),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue a run that was stopped, skip its finished tasks.")
+]
+TextKey = Annotated[str, typer.Option(help="Field of your records that holds the text.")]
+
+
+def command_line(main: Callable) -> None:
+    """Run ``main`` with the options of the command line.
+
+    A LessonError ends the program with its message and exit code 1, a wrong flag with code 2.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    try:
+        app()
+    except LessonError as error:
+        sys.exit(f"error: {error}")

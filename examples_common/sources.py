@@ -1,0 +1,141 @@
+"""Where a lesson's documents come from: the sample, two public data sets, or the reader's own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datatrove.io import get_datafolder
+
+from .errors import LessonError
+from .samples import sample
+
+SUFFIXES = {
+    "jsonl": tuple(
+        f".{name}{packed}" for name in ("jsonl", "json") for packed in ("", ".gz", ".zst")
+    ),
+    "parquet": (".parquet",),
+    "warc": (".warc", ".warc.gz"),
+    "html": (".html", ".htm", ".xhtml"),
+}
+#: First shard of allenai/c4 en: 356,317 documents in 319 MB (as listed on the Hub).
+C4 = ("hf://datasets/allenai/c4/en", "c4-train.00000-of-01024.json.gz")
+C4_LIMIT = 1000
+#: First WARC of CC-MAIN-2024-22, about 1 GB; COMMONCRAWL_ENDPOINT names another host.
+COMMONCRAWL = (
+    "crawl-data/CC-MAIN-2024-22/segments/1715971057216.39/warc",
+    "CC-MAIN-20240517233122-20240518023122-00000.warc.gz",
+)
+COMMONCRAWL_LIMIT = 200
+OFFLINE = "Without a network, run on the sample: leave out --source."
+
+
+@dataclass
+class Input:
+    """The files that a run reads.
+
+    Attributes:
+        source: as the reader gave it.
+        format: jsonl, parquet, warc or html.
+        folder: what the DataTrove reader takes as ``data_folder``.
+        files: names relative to ``folder``, sorted, each with its size in bytes (-1 if unknown).
+        limit: documents to read at most, -1 for all.
+        ignored: files in the folder that no lesson of this kind reads.
+    """
+
+    source: str
+    format: str
+    folder: str
+    files: dict[str, int]
+    limit: int = -1
+    ignored: list[str] = field(default_factory=list)
+
+    @property
+    def is_local(self) -> bool:
+        return get_datafolder(self.folder).is_local()
+
+    def urls(self) -> list[str]:
+        """Full paths or URLs of the files."""
+        return [f"{self.folder.rstrip('/')}/{name}" for name in self.files]
+
+
+def _format_of(name: str, formats: tuple[str, ...]) -> str | None:
+    return next((f for f in formats if name.lower().endswith(SUFFIXES[f])), None)
+
+
+def _remote_file(source: str, format: str, folder: str, name: str, limit: int) -> Input:
+    """A single file on the network; one small request tells whether it is there."""
+    url = f"{folder}/{name}"
+    try:
+        size = get_datafolder(folder).info(name).get("size") or -1
+    except FileNotFoundError as error:
+        raise LessonError(f"{url} does not exist (404). {OFFLINE}") from error
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        host = os.environ.get("HF_ENDPOINT", "") if folder.startswith("hf://") else ""
+        via = f" through {host}" if host else ""
+        raise LessonError(f"{url} cannot be reached{via}: {reason}. {OFFLINE}") from error
+    return Input(source, format, folder, {name: size}, limit)
+
+
+def find_input(
+    source: str, sample_set: str, formats: tuple[str, ...], limit: int | None, docs: int | None
+) -> Input:
+    """Find the files behind ``--source``.
+
+    Args:
+        source: ``sample``, ``c4`` (lessons that read JSONL), ``commoncrawl`` (lessons that read
+            WARC), or a path or URL of a file or folder.
+        sample_set: which sample set is meant by ``sample``, and ``docs`` its size.
+        formats: what the lesson reads, in order of preference.
+        limit: documents to read; the network sources read 1000 or 200 unless told.
+
+    Raises LessonError when there is nothing to read, saying why and what to do.
+    """
+    if source == "sample":
+        folder = sample(sample_set, docs)
+        files = {p.name: p.stat().st_size for p in sorted(folder.iterdir())}
+        return Input(source, formats[0], str(folder), files, limit or -1)
+    if source == "c4" and "jsonl" in formats:
+        return _remote_file(source, "jsonl", *C4, limit or C4_LIMIT)
+    if source == "commoncrawl" and "warc" in formats:
+        host = os.environ.get("COMMONCRAWL_ENDPOINT", "https://data.commoncrawl.org").rstrip("/")
+        path, name = COMMONCRAWL
+        return _remote_file(source, "warc", f"{host}/{path}", name, limit or COMMONCRAWL_LIMIT)
+
+    wanted = ", ".join(s for f in formats for s in SUFFIXES[f])
+    folder, _, name = source.rstrip("/").rpartition("/")
+    if source.startswith(("http://", "https://")):
+        format = _format_of(name, formats)
+        if not format:
+            raise LessonError(f"{source} must be the URL of one file that ends in {wanted}.")
+        return _remote_file(source, format, folder, name, limit or -1)
+    if "://" not in source:
+        path = Path(source).expanduser()
+        if not path.exists():
+            known = "sample, c4" if "jsonl" in formats else "sample, commoncrawl"
+            raise LessonError(
+                f"there is no {source}. --source takes {known}, or the path or URL of your files "
+                f"({wanted})."
+            )
+        if path.is_file():
+            format = _format_of(path.name, formats)
+            if not format:
+                raise LessonError(f"{source} is not a file this lesson reads ({wanted}).")
+            size = path.stat().st_size
+            return Input(source, format, str(path.parent), {path.name: size}, limit or -1)
+        source_folder = str(path)
+    else:
+        source_folder = source
+    try:
+        listing = get_datafolder(source_folder).find("", detail=True)
+    except Exception as error:
+        raise LessonError(f"{source} cannot be listed: {error}. {OFFLINE}") from error
+    listing = {n: i["size"] for n, i in sorted(listing.items()) if i["type"] == "file"}
+    by_format = {f: {n: s for n, s in listing.items() if _format_of(n, (f,))} for f in formats}
+    format = next((f for f in formats if by_format[f]), None)
+    if not format:
+        raise LessonError(f"{source} holds no file that ends in {wanted}.")
+    ignored = [n for n in listing if n not in by_format[format]]
+    return Input(source, format, source_folder, by_format[format], limit or -1, ignored)

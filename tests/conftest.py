@@ -1,0 +1,102 @@
+"""Runs the lessons as readers do: as scripts, in a working folder of their own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+LESSONS = sorted(REPO.glob("examples_*/[0-9][0-9]_*.py"))
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-specs",
+        action="store_true",
+        help="rewrite the output blocks in spec/ and the hashes of the sample data",
+    )
+
+
+@dataclass
+class Finished:
+    """A script that ran to its end: exit code, streams, and its output folder."""
+
+    code: int
+    stdout: str
+    stderr: str
+    folder: Path
+
+    def documents(self, folder: str) -> list[dict]:
+        """All documents that a JsonlWriter wrote to a folder of the run, in shard order."""
+        return read_documents(self.folder / folder)
+
+
+def read_documents(folder: Path) -> list[dict]:
+    """All records of the .jsonl.gz files in a folder, in the order of the files."""
+    records = []
+    for path in sorted(folder.glob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            records += map(json.loads, lines)
+    return records
+
+
+def lesson(number: str) -> Path:
+    """Path of the lesson with this two-digit number."""
+    return next(path for path in LESSONS if path.name.startswith(number))
+
+
+def run_script(script: Path, *args: object, cwd: Path, env: dict | None = None) -> Finished:
+    """Run a script with this Python in ``cwd`` and wait for it."""
+    done = subprocess.run(
+        [sys.executable, str(script), *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100", **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr, cwd / "output" / script.stem)
+
+
+def with_constants(script: Path, changes: dict[str, str], target: Path) -> Path:
+    """A copy of a lesson in ``target`` with some of its constants changed, as a reader would."""
+    text = script.read_text(encoding="utf-8")
+    for name, value in changes.items():
+        text, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", text)
+        assert count == 1, f"{script.name} has no constant {name}"
+    copy = target / script.name
+    copy.write_text(text, encoding="utf-8")
+    return copy
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory):
+    """Run a lesson bare, once a session: ``bare("01")``."""
+    runs: dict[str, Finished] = {}
+
+    def run(number: str) -> Finished:
+        if number not in runs:
+            done = run_script(lesson(number), cwd=tmp_path_factory.mktemp(f"bare{number}"))
+            assert done.code == 0, done.stderr[-3000:]
+            runs[number] = done
+        return runs[number]
+
+    return run
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a lesson with options in a fresh folder: ``run("01", "--tasks", 1)``."""
+
+    def call(number: str, *args: object, env: dict | None = None) -> Finished:
+        return run_script(lesson(number), *args, cwd=tmp_path, env=env)
+
+    return call
