@@ -86,6 +86,15 @@ class Run:
     def on_sample(self) -> bool:
         return self.data.source == "sample"
 
+    @property
+    def reading(self) -> dict:
+        """Arguments for a DataTrove reader: which files, how many documents, the text's field."""
+        return {
+            "paths_file": self.paths_file,
+            "limit": self.data.limit,
+            "text_key": self.text_key,
+        }
+
     def logs(self, name: str = "logs") -> str:
         """A logging folder for an executor of this run."""
         return str(self.folder / name)
@@ -180,18 +189,10 @@ def _prepare_folder(folder: Path, record: dict, resume: bool) -> None:
 @contextmanager
 def open_run(
     script: str,
+    chosen: dict,
     *,
     sample: str,
     formats: tuple[str, ...] = ("jsonl", "parquet"),
-    source: str = "sample",
-    limit: int | None = None,
-    tasks: int = 1,
-    workers: int = 1,
-    output: Path | None = None,
-    resume: bool = False,
-    text_key: str = "text",
-    docs: int | None = None,
-    **also: object,
 ) -> Iterator[Run]:
     """Find the input, prepare the run's folder, and mark it whole at the end.
 
@@ -201,13 +202,17 @@ def open_run(
 
     Args:
         script: ``__file__`` of the lesson; its stem names the default folder.
-        sample, docs: the sample set to use without ``--source``, and its size.
-        formats: input formats that the lesson reads.
-        also: further options, kept with the run so that a resumed run must have the same.
+        chosen: the options of ``main``, which is ``locals()`` at its top.
+        sample: the sample set to read without ``--source``, at the size ``docs`` if it is chosen.
+        formats: input formats that the lesson reads, in order of preference.
 
     Raises LessonError as ``find_input`` does, and for a folder that cannot be used.
     """
     name = Path(script).stem
+    chosen = dict(chosen)
+    source, limit, docs = chosen.pop("source"), chosen.pop("limit"), chosen.get("docs")
+    tasks, workers = chosen.pop("tasks"), chosen.pop("workers")
+    output, resume = chosen.pop("output"), chosen.pop("resume")
     data = find_input(source, sample, formats, limit, docs)
     if data.limit != -1:
         tasks = 1  # DataTrove's limit is per task
@@ -226,12 +231,11 @@ def open_run(
         "source": source,
         "limit": data.limit,
         "tasks": tasks,
-        "text_key": text_key,
         "files": data.files,
-        **{k: str(v) for k, v in also.items()},
+        **{key: value if value is None else str(value) for key, value in chosen.items()},
     }
     _prepare_folder(folder, record, resume)
-    run = Run(folder, data, tasks, min(workers, tasks), text_key)
+    run = Run(folder, data, tasks, min(workers, tasks), chosen.get("text_key", "text"))
     Path(run.paths_file).write_text("".join(f"{n}\n" for n in data.files), encoding="utf-8")
     yield run
     (folder / SUCCESS).touch()

@@ -1,7 +1,7 @@
 """Lesson 01: basic filtering. What does a pipeline do to a document?
 
-Reads a thousand web documents, drops those that are too short, that sell something or that are lists,
-keeps half of the rest by chance, and writes down what stayed and what went. Prints what each step
+Reads a thousand web documents, drops those that are short, sell something or are mere lists, keeps
+half of the rest by chance, and writes down what stayed and what went. Prints what each step
 dropped, which task read which file, and one document on its way.
 
     python examples_local/01_basic_filtering.py
@@ -60,12 +60,7 @@ def build(run: Run) -> LocalPipelineExecutor:
     return LocalPipelineExecutor(
         pipeline=[
             # The files are listed by name, so that nothing else in the folder is read by accident.
-            READERS[run.data.format](
-                run.data.folder,
-                paths_file=run.paths_file,
-                limit=run.data.limit,
-                text_key=run.text_key,
-            ),
+            READERS[run.data.format](run.data.folder, **run.reading),
             LambdaFilter(is_long_enough, exclusion_writer=excluded("1_short")),
             LambdaFilter(sells_nothing, exclusion_writer=excluded("2_keywords")),
             ListFilter(exclusion_writer=excluded("3_lists")),
@@ -95,13 +90,13 @@ def show(run: Run, executor: LocalPipelineExecutor, stats: list) -> None:
     reasons = [[r[8:], n] for r, n in sorted(lists.items()) if r.startswith("dropped_")]
     table("Why the filter of our own dropped", ["reason", "documents"], reasons)
     files = list(run.data.files)
+    tasks = [counters(executor, rank) for rank in range(run.tasks)]
     table(
         "What each task did",
         ["task", "files", "read", "kept"],
         [
-            [rank, "  ".join(files[rank :: run.tasks]), task[0]["documents"], task[-1]["total"]]
-            for rank in range(run.tasks)
-            for task in [counters(executor, rank)]
+            [rank, "  ".join(files[rank :: run.tasks]), steps[0]["documents"], steps[-1]["total"]]
+            for rank, steps in enumerate(tasks)
         ],
     )
     print("\nOne document on its way\n")
@@ -128,17 +123,7 @@ def main(
     text_key: options.TextKey = "text",
 ) -> list:
     """Filter documents by length, keywords, form and chance."""
-    with open_run(
-        __file__,
-        sample="c4",
-        source=source,
-        limit=limit,
-        tasks=tasks,
-        workers=workers,
-        output=output,
-        resume=resume,
-        text_key=text_key,
-    ) as run:
+    with open_run(__file__, locals(), sample="c4") as run:
         executor = build(run)
         stats = run.execute(executor)
         show(run, executor, stats)
