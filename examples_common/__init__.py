@@ -12,8 +12,18 @@ except ImportError:
     import pylibmagic  # noqa: F401  (brings libmagic to machines that have none)
 
 from .errors import LessonError
+from .language_model import language_model
 from .options import command_line
 from .runs import Run, counters, open_run
 from .tables import save_chart, table
 
-__all__ = ["LessonError", "Run", "command_line", "counters", "open_run", "save_chart", "table"]
+__all__ = [
+    "LessonError",
+    "Run",
+    "command_line",
+    "counters",
+    "language_model",
+    "open_run",
+    "save_chart",
+    "table",
+]

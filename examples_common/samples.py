@@ -271,7 +271,7 @@ def _fetch(warc: WarcFile, number: int) -> dict:
             language, piece = foreign_piece(place)
             host = f"{language}.example.org"
         else:
-            source = articles("en")[place % len(articles("en"))]
+            source = rng_for("title", kind, place).choice(articles("en"))
             blocks = tuple(getattr(junk, kind)(place))
             piece = Piece(source.title, source.author, source.date, blocks, ())
         if kind == "blocklisted":
