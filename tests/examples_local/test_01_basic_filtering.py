@@ -1,0 +1,140 @@
+"""Lesson 01 against plain Python: which documents are kept, and why the others are not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from conftest import lesson, read_documents, run_script
+
+from examples_common.samples import manifest, sample
+
+KEYWORDS = ("buy now", "click here", "free shipping")
+FOLDERS = {
+    "short": "excluded/1_short",
+    "keywords": "excluded/2_keywords",
+    "lists": "excluded/3_lists",
+    "sampled": "excluded/4_sampled",
+    "kept": "kept",
+}
+
+
+def verdict(text: str, draw) -> str:
+    """What lesson 01 should do with a text, written anew; ``draw`` gives the next random number."""
+    if len(text) < 600:
+        return "short"
+    if any(k in text.lower() for k in KEYWORDS):
+        return "keywords"
+    lines = text.split("\n")
+    bullets = [line for line in lines if line[:2] == "- "]
+    closed = [line for line in lines if line and line[-1] in '.!?"']
+    if 2 * len(bullets) > len(lines) or not closed:
+        return "lists"
+    return "kept" if draw() < 0.5 else "sampled"
+
+
+def expected(tasks: int) -> dict[str, set[str]]:
+    """Ids by verdict when the files are dealt out to ``tasks`` tasks."""
+    result: dict[str, set[str]] = {name: set() for name in FOLDERS}
+    files = sorted(sample("c4").iterdir())
+    for rank in range(tasks):
+        draw = np.random.default_rng(42).uniform
+        for path in files[rank::tasks]:
+            with gzip.open(path, "rt", encoding="utf-8") as lines:
+                for number, line in enumerate(lines):
+                    what = verdict(json.loads(line)["text"], draw)
+                    result[what].add(f"{path.name}/{number}")
+    return result
+
+
+def written(done) -> dict[str, set[str]]:
+    return {n: {d["id"] for d in done.documents(folder)} for n, folder in FOLDERS.items()}
+
+
+def test_every_document_is_where_it_belongs(bare):
+    assert written(bare("01")) == expected(tasks=4)
+
+
+def test_one_task_differs_in_the_sampler_alone(run):
+    done = run("01", "--tasks", 1)
+    assert done.code == 0, done.stderr
+    truth, four = expected(tasks=1), expected(tasks=4)
+    assert written(done) == truth
+    assert {n for n in FOLDERS if truth[n] != four[n]} == {"kept", "sampled"}
+
+
+def test_the_tables_show_what_was_written(bare):
+    done, truth = bare("01"), expected(tasks=4)
+    rows = re.findall(r"^(?: +\d  )?(\w.*?)((?:  +\d+)+)$", done.stdout, re.M)
+    numbers = {name: [int(n) for n in cells.split()] for name, cells in rows}
+    left = 1000
+    assert numbers["read"] == [1000]
+    for row, name in (
+        ("at least 600 characters", "short"),
+        ("sells nothing", "keywords"),
+        ("is no list", "lists"),
+        ("sampled at 0.5, seed 42", "sampled"),
+    ):
+        dropped = len(truth[name])
+        assert numbers[row] == [left, dropped, left - dropped]
+        left -= dropped
+    reasons = Counter(d["metadata"]["filter_reason"] for d in done.documents(FOLDERS["lists"]))
+    assert {n: numbers[n] for n in reasons} == {n: [count] for n, count in reasons.items()}
+    per_task = Counter(i.split("/")[0] for i in truth["kept"])
+    for rank in range(4):
+        kept = sum(per_task[f"c4-{n:05d}.jsonl.gz"] for n in (rank, rank + 4))
+        assert (
+            f"c4-{rank:05d}.jsonl.gz  c4-{rank + 4:05d}.jsonl.gz     250     {kept}" in done.stdout
+        )
+
+
+def test_the_filters_catch_what_was_planted(bare):
+    kinds = {f"{m['file']}/{m['line']}": m["kind"] for m in manifest(sample("c4"))}
+    dropped = {n: Counter(kinds[i] for i in ids) for n, ids in written(bare("01")).items()}
+    assert dropped["keywords"]["advert"] == 80
+    assert dropped["lists"]["bullet_wall"] == 20
+    assert set(dropped["kept"]) <= {"good", "foreign", "price_list"}
+
+
+def test_texts_pass_through_unchanged(bare):
+    texts = {}
+    for path in sorted(sample("c4").iterdir()):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            texts |= {f"{path.name}/{n}": json.loads(x) for n, x in enumerate(lines)}
+    for doc in bare("01").documents("kept"):
+        assert doc["text"] == texts[doc["id"]]["text"]
+        assert doc["metadata"]["url"] == texts[doc["id"]]["url"]
+
+
+def test_a_second_run_is_the_same(bare, tmp_path):
+    again = run_script(lesson("01"), cwd=tmp_path)
+    assert again.stdout == bare("01").stdout
+    assert read_documents(again.folder / "kept") == bare("01").documents("kept")
+
+
+def test_own_jsonl_and_limit(tmp_path, run):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "README.md").write_text("not a record")
+    with open(folder / "a.jsonl", "w", encoding="utf-8") as lines:
+        for number in range(30):
+            lines.write(json.dumps({"content": f"Number {number} is long." * 40}) + "\n")
+    done = run("01", "--source", folder, "--text-key", "content", "--limit", 20)
+    assert done.code == 0, done.stderr
+    ids = written(done)
+    assert len(ids["kept"] | ids["sampled"]) == 20
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_resume_skips_finished_tasks(tasks, run):
+    first = run("01", "--tasks", tasks)
+    (first.folder / "logs/completions/00000").unlink()
+    (first.folder / "kept/00000.jsonl.gz").write_bytes(b"half a file")
+    again = run("01", "--tasks", tasks, "--resume")
+    assert again.code == 0, again.stderr
+    assert again.stdout == first.stdout
+    assert written(again) == expected(tasks)
