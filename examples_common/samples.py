@@ -273,7 +273,8 @@ def _fetch(warc: WarcFile, number: int) -> dict:
         else:
             source = rng_for("title", kind, place).choice(articles("en"))
             blocks = tuple(getattr(junk, kind)(place))
-            piece = Piece(source.title, source.author, source.date, blocks, ())
+            title = blocks[0][:40] if kind == "gibberish" else source.title
+            piece = Piece(title, source.author, source.date, blocks, ())
         if kind == "blocklisted":
             slug = "lingerie"  # two words of URLFilter's soft list, with the host's, make a drop
         elif piece.sources:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from gzip import BadGzipFile, GzipFile
 from pathlib import Path
 
 from datatrove.io import get_datafolder
+from fsspec.compression import register_compression
 
 from .errors import LessonError
 from .samples import sample
@@ -29,6 +31,24 @@ COMMONCRAWL = (
 )
 COMMONCRAWL_LIMIT = 200
 OFFLINE = "Without a network, run on the sample: leave out --source."
+
+
+class WholeGzipFile(GzipFile):
+    """A gzip file whose early end is an error for everyone.
+
+    warcio takes EOFError for the regular end of a WARC; a file that was cut inside the headers of a
+    record would lose the rest in silence.
+    """
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            return super().read(size)
+        except EOFError as error:
+            raise BadGzipFile(str(error)) from error
+
+
+# What fsspec, and with it every DataTrove reader, opens .gz files with.
+register_compression("gzip", lambda f, **kwargs: WholeGzipFile(fileobj=f, **kwargs), "gz", True)
 
 
 @dataclass
@@ -69,13 +89,16 @@ def _remote_file(source: str, format: str, folder: str, name: str, limit: int) -
     url = f"{folder}/{name}"
     try:
         size = get_datafolder(folder).info(name).get("size") or -1
-    except FileNotFoundError as error:
-        raise LessonError(f"{url} does not exist (404). {OFFLINE}") from error
-    except Exception as error:
-        reason = str(error) or type(error).__name__
+    except Exception as failure:
+        # Over http, fsspec reports any failure as a missing file; its cause tells the truth.
+        over_http = folder.startswith(("http://", "https://"))
+        error = failure.__cause__ if over_http and failure.__cause__ else failure
+        if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == 404:
+            raise LessonError(f"{url} does not exist (404). {OFFLINE}") from failure
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         host = os.environ.get("HF_ENDPOINT", "") if folder.startswith("hf://") else ""
         via = f" through {host}" if host else ""
-        raise LessonError(f"{url} cannot be reached{via}: {reason}. {OFFLINE}") from error
+        raise LessonError(f"{url} cannot be reached{via}: {reason}. {OFFLINE}") from failure
     return Input(source, format, folder, {name: size}, limit)
 
 

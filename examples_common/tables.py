@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -23,3 +23,20 @@ def save_chart(figure, path: Path) -> None:
     figure.savefig(path, dpi=120)
     plt.close(figure)
     print(f"\nchart: {path}")
+
+
+def bar_chart(
+    path: Path, ylabel: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]
+) -> None:
+    """Save a chart with one bar a series in each group, and name the file on stdout."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4))
+    axes = figure.subplots()
+    width = 0.8 / len(series)
+    for i, (name, heights) in enumerate(series.items()):
+        axes.bar([x + i * width for x in range(len(groups))], heights, width, label=name)
+    axes.set_xticks([x + 0.4 - width / 2 for x in range(len(groups))], groups)
+    axes.set_ylabel(ylabel)
+    axes.legend()
+    save_chart(figure, path)
