@@ -276,11 +276,7 @@ def start_database() -> None:
         "--innodb-lock-wait-timeout=900",
     )
     wait_for("mariadbd", lambda: where.exists() and sql("SELECT 1"))
-    sql(
-        f"CREATE USER IF NOT EXISTS '{user}'@'localhost' IDENTIFIED VIA unix_socket; "
-        f"GRANT ALL ON slurm_acct.* TO '{user}'@'localhost'; "
-        "CREATE DATABASE IF NOT EXISTS slurm_acct;"
-    )
+    sql("CREATE DATABASE IF NOT EXISTS slurm_acct")
 
 
 def sql(statement: str) -> bool:
@@ -289,7 +285,7 @@ def sql(statement: str) -> bool:
             program("mariadb"),
             "--no-defaults",
             f"--socket={ROOT / 'mariadb.socket'}",
-            "--user=root",
+            f"--user={getpass.getuser()}",
             "-e",
             statement,
         ],
