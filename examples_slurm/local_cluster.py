@@ -16,8 +16,6 @@ import getpass
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,40 +24,22 @@ from typing import Annotated
 
 import typer
 
+from examples_common import LessonError
+from examples_common.daemons import Daemons, free_ports, listens
+from examples_common.daemons import program as find_program
+
 PACKAGES = "slurm-wlm slurmdbd munge mariadb-server"
 PROGRAMS = ("munged", "mungekey", "mariadbd", "mariadb-install-db", "mariadb", "slurmdbd")
 PROGRAMS += ("slurmctld", "slurmd", "sbatch", "sinfo", "sacctmgr")
 #: Not in the home folder: munge refuses a socket below a folder that others cannot enter.
 ROOT = Path(os.environ.get("LOCAL_CLUSTER_DIR", f"/tmp/datatrove-learn-{os.getuid()}/cluster"))
-START_SECONDS = 60
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-
-
-class ClusterError(Exception):
-    """Something that keeps the cluster from running; the message says what to do."""
+daemons = Daemons(ROOT)
 
 
 def program(name: str) -> str:
-    """Full path of a daemon; Debian keeps them in sbin, which an ordinary PATH lacks."""
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin")
-    if not found:
-        raise ClusterError(
-            f"{name} is missing. Run `make cluster`, or: sudo apt install {PACKAGES}"
-        )
-    return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nothing listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    return find_program(name, f"run `make cluster`, or apt install {PACKAGES}")
 
 
 def environment() -> dict[str, str]:
@@ -77,79 +57,18 @@ def slurm(*command: str, timeout: int = 20) -> str:
         timeout=timeout,
     )
     if done.returncode:
-        raise ClusterError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+        raise LessonError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
-# The daemons that `up` started, by name, with their pid and the time it was started at: a pid alone
-# may belong to somebody else by now.
-
-
-def started_at(pid: int) -> str | None:
-    """The kernel's start time of a process (field 22 of its stat), None if there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]
-
-
-def recorded() -> dict[str, dict]:
-    path = ROOT / "daemons.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def alive() -> dict[str, int]:
-    """Daemons of ours that run now, by name, in the order in which they were started."""
-    return {n: d["pid"] for n, d in recorded().items() if started_at(d["pid"]) == d["started"]}
-
-
-def start(name: str, *command: str) -> None:
-    """Start a daemon in the foreground mode of its own session, and write down its pid."""
-    with open(ROOT / "log" / f"{name}.out", "ab") as log:
-        process = subprocess.Popen(
-            [program(command[0]), *command[1:]],
-            env={**os.environ, **environment()},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    daemons = recorded()
-    daemons[name] = {"pid": process.pid, "started": started_at(process.pid)}
-    (ROOT / "daemons.json").write_text(json.dumps(daemons, indent=1))
-
-
-def wait_for(name: str, ready) -> None:
-    """Wait until ``ready()`` is true; a daemon that died or a minute that passed is an error."""
-    deadline = time.monotonic() + START_SECONDS
-    while not ready():
-        if name not in alive():
-            raise ClusterError(f"{name} did not start:\n{last_lines(name)}")
-        if time.monotonic() > deadline:
-            raise ClusterError(f"{name} was not ready after {START_SECONDS} s:\n{last_lines(name)}")
-        time.sleep(0.1)
-
-
-def last_lines(name: str) -> str:
-    lines = [
-        line
-        for path in sorted((ROOT / "log").glob(f"{name}.*"))
-        for line in path.read_text(errors="replace").splitlines()[-5:]
-    ]
-    return "\n".join(f"  {line}" for line in lines)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def start(name: str, command: str, *arguments: str, **env: str) -> None:
+    daemons.start(name, program(command), *arguments, env={**environment(), **env})
 
 
 def succeeds(*command: str) -> bool:
     try:
         slurm(*command)
-    except (ClusterError, subprocess.TimeoutExpired):
+    except (LessonError, subprocess.TimeoutExpired):
         return False
     return True
 
@@ -235,7 +154,7 @@ def start_munge() -> None:
         "seed-file": ROOT / "munge.seed",
     }
     start("munged", "munged", "--foreground", *(f"--{k}={v}" for k, v in where.items()))
-    wait_for("munged", lambda: (ROOT / "munge.socket").exists())
+    daemons.wait_for("munged", lambda: (ROOT / "munge.socket").exists())
 
 
 def start_database() -> None:
@@ -259,7 +178,7 @@ def start_database() -> None:
             text=True,
         )
         if done.returncode:
-            raise ClusterError(f"the accounting database cannot be made:\n{done.stderr[-800:]}")
+            raise LessonError(f"the accounting database cannot be made:\n{done.stderr[-800:]}")
         fresh.rename(data)
     where.unlink(missing_ok=True)
     start(
@@ -275,7 +194,7 @@ def start_database() -> None:
         "--innodb-buffer-pool-size=64M",
         "--innodb-lock-wait-timeout=900",
     )
-    wait_for("mariadbd", lambda: where.exists() and sql("SELECT 1"))
+    daemons.wait_for("mariadbd", lambda: where.exists() and sql("SELECT 1"))
     sql("CREATE DATABASE IF NOT EXISTS slurm_acct")
 
 
@@ -307,25 +226,25 @@ def up(
 ) -> None:
     """Start the cluster, or do nothing if it runs."""
     if sys.platform != "linux":
-        raise ClusterError("Slurm runs on Linux only; the local lessons run here.")
+        raise LessonError("Slurm runs on Linux only; the local lessons run here.")
     shape = {"nodes": nodes, "cpus_per_node": cpus_per_node, "mem_per_node": mem_per_node}
     for name in PROGRAMS:
         program(name)
     expected = 4 + nodes
-    running = alive()
+    running = daemons.alive()
     if len(running) == expected and (ROOT / "shape.json").exists():
         if json.loads((ROOT / "shape.json").read_text()) == shape and succeeds("scontrol", "ping"):
             print(f"the cluster runs: {nodes} nodes, folder {ROOT}")
             return
-        raise ClusterError("a cluster of another shape runs: take it `down` first.")
+        raise LessonError("a cluster of another shape runs: take it `down` first.")
     if running:
         print(f"a half-started cluster is stopped first: {', '.join(running)}", file=sys.stderr)
-        stop_all()
+        daemons.stop_all()
     for folder in (ROOT.parent, ROOT, ROOT / "log", ROOT / "state", ROOT / "spool"):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
         if folder.stat().st_uid != os.getuid():
-            raise ClusterError(f"{folder} belongs to another user: set LOCAL_CLUSTER_DIR.")
+            raise LessonError(f"{folder} belongs to another user: set LOCAL_CLUSTER_DIR.")
     (ROOT / "munge.socket").unlink(missing_ok=True)
     ports = free_ports(2 + nodes)
     write_configuration(nodes, cpus_per_node, mem_per_node, ports)
@@ -333,19 +252,18 @@ def up(
     try:
         start_munge()
         start_database()
-        os.environ["MYSQL_UNIX_PORT"] = str(ROOT / "mariadb.socket")
-        start("slurmdbd", "slurmdbd", "-D")
-        wait_for("slurmdbd", lambda: listens(ports[1]))
-        wait_for("slurmdbd", lambda: succeeds("sacctmgr", "list", "cluster"))
+        start("slurmdbd", "slurmdbd", "-D", MYSQL_UNIX_PORT=str(ROOT / "mariadb.socket"))
+        daemons.wait_for("slurmdbd", lambda: listens(ports[1]))
+        daemons.wait_for("slurmdbd", lambda: succeeds("sacctmgr", "list", "cluster"))
         register_cluster()
         start("slurmctld", "slurmctld", "-D", "-f", str(ROOT / "slurm.conf"))
-        wait_for("slurmctld", lambda: succeeds("scontrol", "ping"))
+        daemons.wait_for("slurmctld", lambda: succeeds("scontrol", "ping"))
         for number in range(1, nodes + 1):
             (ROOT / "spool" / f"node{number}").mkdir(exist_ok=True)
             start(f"node{number}", "slurmd", "-D", "-N", f"node{number}")
-        wait_for(f"node{nodes}", node_is_idle)
+        daemons.wait_for(f"node{nodes}", node_is_idle)
     except BaseException:
-        stop_all()
+        daemons.stop_all()
         raise
     print(f"the cluster runs: {nodes} nodes, folder {ROOT}")
     print('now: eval "$(python examples_slurm/local_cluster.py env)"')
@@ -367,36 +285,10 @@ def register_cluster() -> None:
         )
 
 
-def stop_all() -> None:
-    """Stop our daemons in the opposite order of their start, each by its own pid."""
-    for name, pid in reversed(alive().items()):
-        for force in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.kill(pid, force)
-            except ProcessLookupError:
-                break
-            deadline = time.monotonic() + 15
-            while name in alive() and time.monotonic() < deadline:
-                reap()
-                time.sleep(0.05)
-            if name not in alive():
-                break
-    (ROOT / "daemons.json").unlink(missing_ok=True)
-
-
-def reap() -> None:
-    """Let children that have ended go, when the daemons were started by this very process."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
-
-
 @app.command()
 def down() -> None:
     """Stop the cluster; jobs that still run are cancelled."""
-    running = alive()
+    running = daemons.alive()
     if not running:
         print("no cluster runs")
         return
@@ -405,29 +297,29 @@ def down() -> None:
         deadline = time.monotonic() + 20
         while slurm("squeue", "--noheader").strip() and time.monotonic() < deadline:
             time.sleep(0.2)
-    stop_all()
+    daemons.stop_all()
     print("the cluster is stopped")
 
 
 @app.command()
 def status() -> None:
     """Show daemons, nodes and jobs; exit code 1 when something is missing."""
-    running, known = alive(), recorded()
+    running, known = daemons.alive(), daemons.recorded()
     for name, daemon in known.items():
         print(f"{name:10} {'runs' if name in running else 'is gone'}, pid {daemon['pid']}")
     if not running:
-        raise ClusterError("no cluster runs: python examples_slurm/local_cluster.py up")
+        raise LessonError("no cluster runs: python examples_slurm/local_cluster.py up")
     print(slurm("sinfo", "--Node", "--format=%N %T %c CPUs %m MB"))
     print(slurm("squeue", "--format=%i %j %T %R"))
     if len(running) < len(known):
-        raise ClusterError("the cluster is not whole: take it `down` and `up` again.")
+        raise LessonError("the cluster is not whole: take it `down` and `up` again.")
 
 
 @app.command()
 def env() -> None:
     """Print the export lines for a shell."""
-    if not alive():
-        raise ClusterError("no cluster runs: python examples_slurm/local_cluster.py up")
+    if not daemons.alive():
+        raise LessonError("no cluster runs: python examples_slurm/local_cluster.py up")
     for name, value in environment().items():
         print(f"export {name}={value}")
 
@@ -435,5 +327,5 @@ def env() -> None:
 if __name__ == "__main__":
     try:
         app()
-    except ClusterError as error:
+    except LessonError as error:
         sys.exit(f"error: {error}")

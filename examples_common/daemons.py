@@ -1,0 +1,128 @@
+"""Start and stop servers of one's own: by their pid, and nothing that belongs to somebody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import LessonError
+
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+def program(name: str, hint: str) -> str:
+    """Full path of a program, beside this Python or on the PATH and in sbin.
+
+    Raises LessonError with ``hint`` when it is missing.
+    """
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if not found:
+        raise LessonError(f"{name} is missing: {hint}")
+    return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 on which nothing listens now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def started_at(pid: int) -> str | None:
+    """The kernel's start time of a process, None when it is gone; tells a pid that was reused."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+class Daemons:
+    """The servers started from one folder, written down in its ``daemons.json``.
+
+    Output goes to ``log/NAME.out`` below the folder.
+    """
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        self.book = self.root / "daemons.json"
+
+    def recorded(self) -> dict[str, dict]:
+        """All that were started, running or not, in that order: ``pid`` and ``started``."""
+        return json.loads(self.book.read_text()) if self.book.exists() else {}
+
+    def alive(self) -> dict[str, int]:
+        """Pids of those that run now."""
+        book = self.recorded()
+        return {n: d["pid"] for n, d in book.items() if started_at(d["pid"]) == d["started"]}
+
+    def start(self, name: str, *command: str, env: dict[str, str] | None = None) -> None:
+        """Start a program that stays in the foreground as a server of ours."""
+        (self.root / "log").mkdir(parents=True, exist_ok=True)
+        with open(self.root / "log" / f"{name}.out", "ab") as log:
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        book = self.recorded()
+        book[name] = {"pid": process.pid, "started": started_at(process.pid)}
+        self.book.write_text(json.dumps(book, indent=1))
+
+    def wait_for(self, name: str, ready: Callable[[], bool]) -> None:
+        """Wait until ``ready()``.
+
+        Raises LessonError with the end of its log when the server dies or needs more than a minute.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            if name not in self.alive():
+                raise LessonError(f"{name} did not start:\n{self.last_lines(name)}")
+            if time.monotonic() > deadline:
+                raise LessonError(
+                    f"{name} was not ready after {START_SECONDS} s:\n{self.last_lines(name)}"
+                )
+            time.sleep(0.1)
+
+    def last_lines(self, name: str) -> str:
+        """The end of a server's logs."""
+        logs = sorted((self.root / "log").glob(f"{name}.*"))
+        lines = [x for log in logs for x in log.read_text(errors="replace").splitlines()[-5:]]
+        return "\n".join(f"  {line}" for line in lines)
+
+    def stop_all(self) -> None:
+        """Stop ours in the opposite order of their start; forget them."""
+        for name, pid in reversed(self.alive().items()):
+            for how in (signal.SIGTERM, signal.SIGKILL):
+                os.kill(pid, how)
+                deadline = time.monotonic() + STOP_SECONDS
+                while name in self.alive() and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                if name not in self.alive():
+                    break
+        self.book.unlink(missing_ok=True)
