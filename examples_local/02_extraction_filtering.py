@@ -110,11 +110,12 @@ def show(run: Run, stats: list[Counter]) -> None:
     table("Why they were dropped", ["step", "reason", "pages", "one of them begins"], rows)
 
     after = next(read_jsonl(f"{run.folder}/kept"))
-    pages = READERS[run.data.format](run.data.folder, paths_file=run.paths_file)()
-    before = next(page for page in pages if page.id == after.id)
-    print(f"\nOne page before ({len(before.text)} characters of HTML)\n")
-    print("\n".join(line[:90] for line in before.text.split("\n")[:24] if line))
-    print(f"\nand after ({len(after.text)} characters of text)\n")
+    if run.data.is_local:  # or the page would be downloaded again
+        pages = READERS[run.data.format](run.data.folder, paths_file=run.paths_file)()
+        before = next(page for page in pages if page.id == after.id).text
+        print(f"\nOne page before ({len(before)} characters of HTML)\n")
+        print("\n".join(line[:90] for line in before.split("\n")[:24] if line))
+    print(f"\nOne page after ({len(after.text)} characters of text)\n")
     print("\n".join(line[:90] for line in after.text.split("\n")[:4]))
 
 
