@@ -1,4 +1,5 @@
 # make lessons   runs the five local lessons      make test   runs all tests
+# make cluster   installs Slurm and what it needs (Debian, Ubuntu)
 # Each target sets up what it needs in .venv; a second run reuses it.
 
 SHELL := /bin/sh
@@ -8,7 +9,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 BIN := .venv/bin
 LOG := output/lessons.log
 
-.PHONY: lessons test clean
+CLUSTER_PACKAGES := slurm-wlm slurmdbd munge mariadb-server
+APT := apt-get install --yes --no-install-recommends $(CLUSTER_PACKAGES)
+
+.PHONY: lessons test cluster clean
 
 .venv/lessons: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: needs Python 3.10 to 3.13; make PYTHON=/path/to/python"; exit 1; }
@@ -30,7 +34,23 @@ lessons: .venv/lessons
 	done
 	@printf '\nDataTrove'"'"'s own log of these runs: %s\n' $(LOG)
 
+cluster:
+	@PATH="$$PATH:/usr/sbin:/sbin"; \
+	if command -v slurmctld >/dev/null && command -v slurmdbd >/dev/null && \
+		command -v munged >/dev/null && command -v mariadbd >/dev/null; then \
+		echo "Slurm is installed"; \
+	elif ! command -v apt-get >/dev/null 2>&1; then \
+		echo "no apt here: install Slurm (with slurmdbd), munge and MariaDB with your own tools"; exit 1; \
+	elif [ "$$(id -u)" = 0 ]; then \
+		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive $(APT); \
+	elif sudo -n true 2>/dev/null; then \
+		sudo apt-get update --quiet && sudo DEBIAN_FRONTEND=noninteractive $(APT); \
+	else \
+		echo "this needs root once: sudo $(APT)"; exit 1; \
+	fi
+
 test: .venv/test
+	-@$(MAKE) --no-print-directory cluster
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pytest -n 2 --dist loadfile

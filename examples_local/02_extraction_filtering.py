@@ -11,7 +11,6 @@ fetches a language model of 0.9 MB; there is no network after that.
 """
 
 import sys
-from collections import Counter
 from pathlib import Path
 
 from datatrove.data import DocumentsPipeline
@@ -84,7 +83,7 @@ def build(run: Run) -> LocalPipelineExecutor:
     )
 
 
-def show(run: Run, stats: list[Counter]) -> None:
+def show(run: Run, stats: list) -> None:
     read, extracted, *filters, _ = stats
     lost = sum(extracted[why] for why in ("timeout", "broken_process", "clean_error"))
     rows = [
@@ -103,8 +102,7 @@ def show(run: Run, stats: list[Counter]) -> None:
     for number, step in enumerate(STEPS, 1):
         for doc in read_jsonl(f"{run.folder}/removed/{number}_{step}"):
             why = doc.metadata.get("filter_reason") or f"is {doc.metadata['language']}"
-            first = doc.text.replace("\n", " ")[:44]
-            examples.setdefault((step, why), []).append(first)
+            examples.setdefault((step, why), []).append(doc.text.replace("\n", " ")[:44])
     by_count = sorted(examples.items(), key=lambda e: (STEPS.index(e[0][0]), -len(e[1]), e[0][1]))
     rows = [[step, why, len(found), found[0]] for (step, why), found in by_count]
     table("Why they were dropped", ["step", "reason", "pages", "one of them begins"], rows)

@@ -230,9 +230,8 @@ def up(
     shape = {"nodes": nodes, "cpus_per_node": cpus_per_node, "mem_per_node": mem_per_node}
     for name in PROGRAMS:
         program(name)
-    expected = 4 + nodes
     running = daemons.alive()
-    if len(running) == expected and (ROOT / "shape.json").exists():
+    if running and set(running) == set(daemons.recorded()) and (ROOT / "shape.json").exists():
         if json.loads((ROOT / "shape.json").read_text()) == shape and succeeds("scontrol", "ping"):
             print(f"the cluster runs: {nodes} nodes, folder {ROOT}")
             return
