@@ -27,7 +27,16 @@ Output = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue a run that was stopped, skip its finished tasks.")
 ]
+FinderWorkers = Annotated[
+    int, typer.Option(min=1, help="Ranges that the hashes are split into, one task each.")
+]
+Docs = Annotated[int, typer.Option(min=1, help="Documents in the sample.")]
 TextKey = Annotated[str, typer.Option(help="Field of your records that holds the text.")]
+
+TokenizerName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="A tokenizer.json, or a name on the Hugging Face Hub."),
+]
 
 
 def command_line(main: Callable) -> None:

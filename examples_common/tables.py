@@ -8,10 +8,15 @@ from pathlib import Path
 from tabulate import tabulate
 
 
-def table(title: str, headers: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Print a titled table; numbers align right, integers get no separators."""
+def table(title: str, headers: Sequence[str], rows: Iterable[Sequence], missing: str = "") -> None:
+    """Print a titled table; numbers align right, integers get no separators.
+
+    A cell that is None shows ``missing``.
+    """
     print(f"\n{title}\n")
-    print(tabulate(list(rows), headers=headers, tablefmt="simple", floatfmt=".2f"))
+    print(
+        tabulate(list(rows), headers=headers, tablefmt="simple", floatfmt=".2f", missingval=missing)
+    )
 
 
 def save_chart(figure, path: Path) -> None:
@@ -26,17 +31,18 @@ def save_chart(figure, path: Path) -> None:
 
 
 def bar_chart(
-    path: Path, ylabel: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]
+    path: Path, ylabel: str, series: Sequence[str], groups: Mapping[str, Sequence[float]]
 ) -> None:
-    """Save a chart with one bar a series in each group, and name the file on stdout."""
+    """Save a chart of groups of bars, each with one bar a series, and name the file on stdout."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4))
     axes = figure.subplots()
     width = 0.8 / len(series)
-    for i, (name, heights) in enumerate(series.items()):
+    for i, name in enumerate(series):
+        heights = [group[i] for group in groups.values()]
         axes.bar([x + i * width for x in range(len(groups))], heights, width, label=name)
-    axes.set_xticks([x + 0.4 - width / 2 for x in range(len(groups))], groups)
+    axes.set_xticks([x + 0.4 - width / 2 for x in range(len(groups))], list(groups))
     axes.set_ylabel(ylabel)
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(series), frameon=False)
     save_chart(figure, path)
