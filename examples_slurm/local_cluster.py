@@ -6,7 +6,8 @@
     python examples_slurm/local_cluster.py down        stop what `up` started, and nothing else
 
 Runs munged, MariaDB, slurmdbd, slurmctld and one slurmd for each node as the calling user, in a
-folder of that user, bound to 127.0.0.1 alone. Needs Linux and the packages of `make cluster`.
+folder of that user, bound to 127.0.0.1 alone; with `--object-store` also OpenStack Swift, which
+speaks S3. Needs Linux and the packages of `make cluster`, the store `pip install -e ".[s3]"`.
 About 10 seconds to start, 400 MB of memory, 200 MB of disk.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,7 @@ import typer
 from examples_common import LessonError
 from examples_common.daemons import Daemons, free_ports, listens
 from examples_common.daemons import program as find_program
+from examples_common.object_store import ObjectStore
 
 PACKAGES = "slurm-wlm slurmdbd munge mariadb-server"
 PROGRAMS = ("munged", "mungekey", "mariadbd", "mariadb-install-db", "mariadb", "slurmdbd")
@@ -36,6 +39,7 @@ ROOT = Path(os.environ.get("LOCAL_CLUSTER_DIR", f"/tmp/datatrove-learn-{os.getui
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 daemons = Daemons(ROOT)
+store = ObjectStore()
 
 
 def program(name: str) -> str:
@@ -223,17 +227,28 @@ def up(
     nodes: Annotated[int, typer.Option(min=1, max=64, help="Compute nodes.")] = 3,
     cpus_per_node: Annotated[int, typer.Option(min=1, help="CPUs that each node has.")] = 2,
     mem_per_node: Annotated[int, typer.Option(min=256, help="Memory of each node in MB.")] = 6000,
+    object_store: Annotated[
+        bool, typer.Option("--object-store", help="Start an S3 object store as well.")
+    ] = False,
 ) -> None:
     """Start the cluster, or do nothing if it runs."""
     if sys.platform != "linux":
         raise LessonError("Slurm runs on Linux only; the local lessons run here.")
+    start_cluster(nodes, cpus_per_node, mem_per_node)
+    print(f"the cluster runs: {nodes} nodes, folder {ROOT}")
+    if object_store:
+        store.start()
+        print(f"the object store runs: folder {store.root}")
+    print('now: eval "$(python examples_slurm/local_cluster.py env)"')
+
+
+def start_cluster(nodes: int, cpus_per_node: int, mem_per_node: int) -> None:
     shape = {"nodes": nodes, "cpus_per_node": cpus_per_node, "mem_per_node": mem_per_node}
     for name in PROGRAMS:
         program(name)
     running = daemons.alive()
     if running and set(running) == set(daemons.recorded()) and (ROOT / "shape.json").exists():
         if json.loads((ROOT / "shape.json").read_text()) == shape and succeeds("scontrol", "ping"):
-            print(f"the cluster runs: {nodes} nodes, folder {ROOT}")
             return
         raise LessonError("a cluster of another shape runs: take it `down` first.")
     if running:
@@ -264,8 +279,6 @@ def up(
     except BaseException:
         daemons.stop_all()
         raise
-    print(f"the cluster runs: {nodes} nodes, folder {ROOT}")
-    print('now: eval "$(python examples_slurm/local_cluster.py env)"')
 
 
 def register_cluster() -> None:
@@ -286,7 +299,10 @@ def register_cluster() -> None:
 
 @app.command()
 def down() -> None:
-    """Stop the cluster; jobs that still run are cancelled."""
+    """Stop the cluster and the object store; jobs that still run are cancelled."""
+    if store.daemons.alive():
+        store.stop()
+        print("the object store is stopped")
     running = daemons.alive()
     if not running:
         print("no cluster runs")
@@ -303,10 +319,11 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Show daemons, nodes and jobs; exit code 1 when something is missing."""
-    running, known = daemons.alive(), daemons.recorded()
+    running = {**store.daemons.alive(), **daemons.alive()}
+    known = {**store.daemons.recorded(), **daemons.recorded()}
     for name, daemon in known.items():
         print(f"{name:10} {'runs' if name in running else 'is gone'}, pid {daemon['pid']}")
-    if not running:
+    if not daemons.alive():
         raise LessonError("no cluster runs: python examples_slurm/local_cluster.py up")
     print(slurm("sinfo", "--Node", "--format=%N %T %c CPUs %m MB"))
     print(slurm("squeue", "--format=%i %j %T %R"))
@@ -319,8 +336,9 @@ def env() -> None:
     """Print the export lines for a shell."""
     if not daemons.alive():
         raise LessonError("no cluster runs: python examples_slurm/local_cluster.py up")
-    for name, value in environment().items():
-        print(f"export {name}={value}")
+    variables = {**environment(), **(store.environment() if store.running() else {})}
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
 if __name__ == "__main__":
