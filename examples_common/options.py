@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -21,7 +20,7 @@ Limit = Annotated[
 Tasks = Annotated[int, typer.Option(min=1, help="Parts to split the input files into.")]
 Workers = Annotated[int, typer.Option(min=1, help="Tasks that run at the same time.")]
 Output = Annotated[
-    Optional[Path],  # noqa: UP045
+    Optional[str],  # noqa: UP045
     typer.Option(help="Folder for all that the run writes. [default: output/NN_name]"),
 ]
 Resume = Annotated[
@@ -37,6 +36,13 @@ TokenizerName = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="A tokenizer.json, or a name on the Hugging Face Hub."),
 ]
+Settings = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--set", help="A setting of your cluster, NAME=VALUE; may be repeated."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what sbatch would get, no more.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the jobs to their end.")]
+Local = Annotated[bool, typer.Option("--local", help="Run the pipeline here, without Slurm.")]
 
 
 def command_line(main: Callable) -> None:

@@ -6,21 +6,28 @@ import json
 import re
 import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from datatrove.executor import SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from datatrove.io import get_datafolder
 from datatrove.pipeline.readers.base import BaseReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 
+from . import slurm
 from .errors import LessonError
+from .jobs import refuse_if_queued
+from .slurm import Cluster
 from .sources import OFFLINE, Input, find_input
 
 RECORD = "run.json"
 SUCCESS = "_SUCCESS"
+#: Options that may change when a run is resumed.
+HOW_IT_RUNS = ("settings", "dry_run", "wait", "local")
 
 
 def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counter]:
@@ -75,10 +82,22 @@ class Run:
         data: the input.
         paths_file: the names of the input files, one a line, for a DataTrove reader.
         tasks, workers: as asked, but never more tasks than input files.
+        documents: where documents are written: the folder, or the URL that was given as --output.
+        finished: False while jobs of the run are in the queue.
     """
 
-    def __init__(self, folder: Path, data: Input, tasks: int, workers: int, text_key: str):
-        self.folder, self.data = folder, data
+    def __init__(
+        self,
+        folder: Path,
+        documents: str,
+        data: Input,
+        tasks: int,
+        workers: int,
+        text_key: str,
+    ):
+        self.folder, self.documents, self.data = folder, documents, data
+        self.shown_as = folder
+        self.finished = True
         self.tasks, self.workers, self.text_key = tasks, workers, text_key
         self.paths_file = str(folder / "inputs.txt")
 
@@ -114,6 +133,45 @@ class Run:
         except BaseException:
             discard_incomplete(executor)
             raise
+        return self.check(executor)
+
+    def submit(
+        self, executor: SlurmPipelineExecutor, cluster: Cluster, wait: bool, dry_run: bool
+    ) -> list[Counter] | None:
+        """Submit an executor, and those it depends on, to Slurm.
+
+        Returns what its steps counted if it was followed to its end (``wait``), else None.
+
+        Raises LessonError as ``execute`` does, and when a check before submission fails.
+        """
+        self.finished = False
+        if dry_run:
+            slurm.dry_run(executor, self.folder, self.shown_as)
+            return None
+        stages = slurm.stages_of(executor)
+        slurm.preflight(cluster, self.folder, executor)
+        for stage in stages:
+            discard_incomplete(stage)
+        jobs = slurm.submit(executor, self.folder)
+        if not wait:
+            print(f"submitted: jobs {' '.join(jobs)}. When they are done, or to see what failed:")
+            print("the same command with --resume --wait. To stop them: scancel " + " ".join(jobs))
+            return None
+        try:
+            slurm.wait(stages, jobs)
+        except KeyboardInterrupt:
+            raise LessonError(
+                f"the jobs go on without this script: {' '.join(jobs)}. To stop them: scancel."
+            ) from None
+        except LessonError:
+            for stage in stages:
+                discard_incomplete(stage)
+            raise
+        self.finished = True
+        return self.check(executor)
+
+    def check(self, executor: PipelineExecutor) -> list[Counter]:
+        """What the steps of a finished executor counted; raises LessonError as ``execute`` does."""
         counts = counters(executor)
         for step, count in zip(executor.pipeline, counts, strict=True):
             if isinstance(step, BaseReader) and not count["documents"]:
@@ -160,8 +218,9 @@ class Run:
         return damaged
 
 
-def _prepare_folder(folder: Path, record: dict, resume: bool) -> None:
+def _prepare_folder(folder: Path, record: dict, resume: bool, remote: str | None) -> None:
     old = folder / RECORD
+    refuse_if_queued(folder)
     if resume:
         if not old.exists():
             raise LessonError(f"there is no run to resume in {folder}: leave out --resume.")
@@ -175,15 +234,42 @@ def _prepare_folder(folder: Path, record: dict, resume: bool) -> None:
             )
         (folder / SUCCESS).unlink(missing_ok=True)
         return
-    if folder.exists() and any(folder.iterdir()):
-        if not old.exists():
-            raise LessonError(
-                f"{folder} holds files that no lesson wrote, and a fresh run would delete them: "
-                "choose another folder with --output."
-            )
+    if folder.exists() and any(folder.iterdir()) and not old.exists():
+        raise LessonError(
+            f"{folder} holds files that no lesson wrote, and a fresh run would delete them: "
+            "choose another folder with --output."
+        )
+    if remote:
+        _empty_remote(remote, json.loads(old.read_text()) if old.exists() else {})
+    if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     old.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _empty_remote(remote: str, before: dict) -> None:
+    """Empty a remote folder that the run before has written; refuse one with other files."""
+    try:
+        there = get_datafolder(remote)
+        files = there.find("")
+        if files and before.get("output") != remote:
+            raise LessonError(
+                f"{remote} holds files that no run in this folder wrote, and a fresh run would "
+                "delete them: choose another --output, or empty it yourself."
+            )
+        for file in files:
+            there.rm_file(file)
+        there.pipe_file(".reachable", b"")
+        there.rm_file(".reachable")
+    except LessonError:
+        raise
+    except FileNotFoundError as error:
+        raise LessonError(f"{remote} cannot be written: there is no such bucket.") from error
+    except Exception as error:
+        raise LessonError(
+            f"{remote} cannot be written: {error}. Endpoint and keys come from AWS_ENDPOINT_URL, "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from your AWS profile."
+        ) from error
 
 
 @contextmanager
@@ -193,6 +279,7 @@ def open_run(
     *,
     sample: str,
     formats: tuple[str, ...] = ("jsonl", "parquet"),
+    remote_output: bool = False,
 ) -> Iterator[Run]:
     """Find the input, prepare the run's folder, and mark it whole at the end.
 
@@ -205,13 +292,14 @@ def open_run(
         chosen: the options of ``main``, which is ``locals()`` at its top.
         sample: the sample set to read without ``--source``, at the size ``docs`` if it is chosen.
         formats: input formats that the lesson reads, in order of preference.
+        remote_output: whether documents may go to a URL; logs and the rest stay in the folder.
 
     Raises LessonError as ``find_input`` does, and for a folder that cannot be used.
     """
     name = Path(script).stem
     chosen = dict(chosen)
     source, limit, docs = chosen.pop("source"), chosen.pop("limit"), chosen.get("docs")
-    tasks, workers = chosen.pop("tasks"), chosen.pop("workers")
+    tasks, workers = chosen.pop("tasks"), chosen.pop("workers", 1)
     output, resume = chosen.pop("output"), chosen.pop("resume")
     data = find_input(source, sample, formats, limit, docs)
     if data.limit != -1:
@@ -226,17 +314,33 @@ def open_run(
     if data.ignored:
         more = " ..." if len(data.ignored) > 5 else ""
         print(f"not read: {', '.join(data.ignored[:5])}{more}", file=sys.stderr)
-    folder = Path(output) if output else Path("output") / name
+    remote = output if output and "://" in output else None
+    if remote and not remote_output:
+        raise LessonError(f"this lesson writes to a folder of this machine, not to {remote}.")
+    folder = Path(output) if output and not remote else Path("output") / name
     record = {
         "lesson": name,
         "source": source,
         "limit": data.limit,
         "tasks": tasks,
         "files": data.files,
-        **{key: value if value is None else str(value) for key, value in chosen.items()},
+        "output": output,
+        **{key: str(value) for key, value in chosen.items() if key not in HOW_IT_RUNS},
     }
-    _prepare_folder(folder, record, resume)
-    run = Run(folder, data, tasks, min(workers, tasks), chosen.get("text_key", "text"))
+    shown_as = folder
+    if chosen.get("dry_run"):
+        folder = Path(tempfile.mkdtemp())
+    else:
+        _prepare_folder(folder, record, resume, remote)
+    documents = remote.rstrip("/") if remote else str(folder)
+    text_key = chosen.get("text_key", "text")
+    run = Run(folder, documents, data, tasks, min(workers, tasks), text_key)
+    run.shown_as = shown_as.resolve()
     Path(run.paths_file).write_text("".join(f"{n}\n" for n in data.files), encoding="utf-8")
-    yield run
-    (folder / SUCCESS).touch()
+    try:
+        yield run
+    finally:
+        if chosen.get("dry_run"):
+            shutil.rmtree(folder)
+    if run.finished:
+        (folder / SUCCESS).touch()

@@ -9,9 +9,6 @@ dropped, which task read which file, and one document on its way.
 Takes a few seconds, no network, and 2 MB in output/01_basic_filtering.
 """
 
-import gzip
-import json
-
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.filters import LambdaFilter, SamplerFilter
@@ -53,24 +50,25 @@ class ListFilter(BaseFilter):
         return True
 
 
-def build(run: Run) -> LocalPipelineExecutor:
+def pipeline(run: Run) -> list:
     def excluded(step: str) -> JsonlWriter:
-        return JsonlWriter(f"{run.folder}/excluded/{step}")
+        return JsonlWriter(f"{run.documents}/excluded/{step}")
 
+    return [
+        # The files are listed by name, so that nothing else in the folder is read by accident.
+        READERS[run.data.format](run.data.folder, **run.reading),
+        LambdaFilter(is_long_enough, exclusion_writer=excluded("1_short")),
+        LambdaFilter(sells_nothing, exclusion_writer=excluded("2_keywords")),
+        ListFilter(exclusion_writer=excluded("3_lists")),
+        # Last, so that chance picks among good documents only. Every task starts from SEED.
+        SamplerFilter(SAMPLE_RATE, seed=SEED, exclusion_writer=excluded("4_sampled")),
+        JsonlWriter(f"{run.documents}/kept"),
+    ]
+
+
+def build(run: Run) -> LocalPipelineExecutor:
     return LocalPipelineExecutor(
-        pipeline=[
-            # The files are listed by name, so that nothing else in the folder is read by accident.
-            READERS[run.data.format](run.data.folder, **run.reading),
-            LambdaFilter(is_long_enough, exclusion_writer=excluded("1_short")),
-            LambdaFilter(sells_nothing, exclusion_writer=excluded("2_keywords")),
-            ListFilter(exclusion_writer=excluded("3_lists")),
-            # Last, so that chance picks among good documents only. Every task starts from SEED.
-            SamplerFilter(SAMPLE_RATE, seed=SEED, exclusion_writer=excluded("4_sampled")),
-            JsonlWriter(f"{run.folder}/kept"),
-        ],
-        tasks=run.tasks,
-        workers=run.workers,
-        logging_dir=run.logs(),
+        pipeline(run), tasks=run.tasks, workers=run.workers, logging_dir=run.logs()
     )
 
 
@@ -100,12 +98,11 @@ def show(run: Run, executor: LocalPipelineExecutor, stats: list) -> None:
         ],
     )
     print("\nOne document on its way\n")
-    with gzip.open(run.folder / "kept" / "00000.jsonl.gz", "rt", encoding="utf-8") as lines:
-        doc = json.loads(next(lines))
-    print(f"id        {doc['id']}")
-    print(f"text      {doc['text'][:70]}...")
-    doc["metadata"]["file_path"] = "(where it was read)"
-    for key, value in doc["metadata"].items():
+    doc = next(JsonlReader(f"{run.documents}/kept")())
+    print(f"id        {doc.id}")
+    print(f"text      {doc.text[:70]}...")
+    doc.metadata["file_path"] = "(where it was read)"
+    for key, value in doc.metadata.items():
         print(f"metadata  {key}: {str(value)[:60]}")
 
 
