@@ -254,11 +254,11 @@ def start_cluster(nodes: int, cpus_per_node: int, mem_per_node: int) -> None:
     if running:
         print(f"a half-started cluster is stopped first: {', '.join(running)}", file=sys.stderr)
         daemons.stop_all()
-    for folder in (ROOT.parent, ROOT, ROOT / "log", ROOT / "state", ROOT / "spool"):
+    os.umask(0o022)  # others must be able to enter the folder of munge's socket
+    for folder in (ROOT / "log", ROOT / "state", ROOT / "spool"):
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
-        if folder.stat().st_uid != os.getuid():
-            raise LessonError(f"{folder} belongs to another user: set LOCAL_CLUSTER_DIR.")
+    if ROOT.stat().st_uid != os.getuid():
+        raise LessonError(f"{ROOT} belongs to another user: set LOCAL_CLUSTER_DIR.")
     (ROOT / "munge.socket").unlink(missing_ok=True)
     ports = free_ports(2 + nodes)
     write_configuration(nodes, cpus_per_node, mem_per_node, ports)

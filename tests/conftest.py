@@ -6,12 +6,18 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from examples_common import LessonError
+from examples_common.daemons import program
 
 REPO = Path(__file__).resolve().parent.parent
 LESSONS = sorted(REPO.glob("examples_*/[0-9][0-9]_*.py"))
@@ -100,3 +106,57 @@ def run(tmp_path):
         return run_script(lesson(number), *args, cwd=tmp_path, env=env)
 
     return call
+
+
+def missing_packages() -> str:
+    """Why no cluster can run here, or nothing."""
+    if sys.platform != "linux":
+        return "Slurm runs on Linux only"
+    try:
+        for name in ("slurmctld", "slurmdbd", "munged", "mariadbd"):
+            program(name, "run `make cluster`")
+    except LessonError as error:
+        return str(error)
+    return ""
+
+
+@contextmanager
+def cluster_script(name: str) -> Iterator[Callable]:
+    """Run local_cluster.py with words, on a cluster of its own that is down at the end.
+
+    Where it cannot run the test is skipped with the reason, and fails with CI in the environment.
+    """
+    if why := missing_packages():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    # Not below pytest's own folder, which others may not enter: munge would refuse the socket.
+    root = Path(f"/tmp/learn-test-{name}-{os.getpid()}")
+
+    def call(*words: object) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, str(REPO / "examples_slurm" / "local_cluster.py"), *map(str, words)],
+            env={**os.environ, "LOCAL_CLUSTER_DIR": str(root / "cluster")},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    call.folder = root / "cluster"
+    try:
+        yield call
+    finally:
+        call("down")
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def exports(done: subprocess.CompletedProcess) -> dict[str, str]:
+    """The variables that `local_cluster.py env` printed."""
+    return dict(re.findall(r"export (\w+)=(.*)", done.stdout))
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A running cluster of three nodes: the environment for Slurm's commands and the lessons."""
+    with cluster_script("session") as call:
+        done = call("up")
+        assert done.returncode == 0, done.stderr
+        yield exports(call("env"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,54 +12,16 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPO
+from conftest import cluster_script, exports
 
 from examples_common import LessonError
 from examples_common.daemons import program
 
-SCRIPT = REPO / "examples_slurm" / "local_cluster.py"
-
-
-def missing_packages() -> str:
-    """Why the cluster cannot run here, or nothing."""
-    if sys.platform != "linux":
-        return "Slurm runs on Linux only"
-    try:
-        for name in ("slurmctld", "slurmdbd", "munged", "mariadbd"):
-            program(name, "run `make cluster`")
-    except LessonError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = pytest.mark.skipif(
-    bool(missing_packages()) and not os.environ.get("CI"), reason=missing_packages() or "never"
-)
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder for the cluster below which munge accepts a socket: others may enter it."""
-    root = Path("/tmp") / f"learn-test-{os.getpid()}"
-    yield root / "cluster"
-    shutil.rmtree(root, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def cluster(folder):
-    """Run the script with words; the cluster is down again at the end."""
-
-    def call(*words: object, **env: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, str(SCRIPT), *map(str, words)],
-            env={**os.environ, "LOCAL_CLUSTER_DIR": str(folder), **env},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    yield call
-    call("down")
+def cluster():
+    with cluster_script("script") as call:
+        yield call
 
 
 @pytest.fixture
@@ -73,10 +34,9 @@ def up(cluster):
 @pytest.fixture
 def slurm(up):
     """Run a Slurm command on the cluster, with what `env` prints and nothing else."""
-    exports = dict(re.findall(r"export (\w+)=(.*)", up("env").stdout))
+    env = {**os.environ, **exports(up("env"))}
 
     def call(*command: str) -> str:
-        env = {**os.environ, **exports}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -189,11 +149,11 @@ def test_a_half_started_cluster_is_mended(up, cluster):
     assert pids(cluster).isdisjoint(map(int, daemons.values()))
 
 
-def test_a_stale_pid_is_not_ours(cluster, folder):
+def test_a_stale_pid_is_not_ours(cluster):
     """The machine restarted and the pid belongs to somebody else: it is left alone."""
     cluster("down")
     stale = {"munged": {"pid": os.getpid(), "started": "1"}}
-    (folder / "daemons.json").write_text(json.dumps(stale))
+    (cluster.folder / "daemons.json").write_text(json.dumps(stale))
     assert cluster("down").stdout == "no cluster runs\n"
     done = cluster("up", "--nodes", 1, "--cpus-per-node", 1, "--mem-per-node", 500)
     assert done.returncode == 0, done.stderr
