@@ -42,7 +42,8 @@ def bar_chart(
     for i, name in enumerate(series):
         heights = [group[i] for group in groups.values()]
         axes.bar([x + i * width for x in range(len(groups))], heights, width, label=name)
-    axes.set_xticks([x + 0.4 - width / 2 for x in range(len(groups))], list(groups))
+    slant = {"rotation": 30, "ha": "right"} if sum(map(len, groups)) > 90 else {}
+    axes.set_xticks([x + 0.4 - width / 2 for x in range(len(groups))], list(groups), **slant)
     axes.set_ylabel(ylabel)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(series), frameon=False)
     save_chart(figure, path)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .articles import articles, languages
 from .errors import LessonError
 
+#: Vocabulary of the tokenizer that lessons train to count tokens.
+VOCAB_SIZE = 8192
 #: Languages written without blanks between words.
 NO_BLANKS = ("ja", "zh")
 
@@ -95,3 +98,16 @@ def tokens_by_language(
         per_word[language] = [None if language in NO_BLANKS else n / words for n in counts]
         per_byte[language] = [n / size for n in counts]
     return per_word, per_byte
+
+
+def tokenizer_file(path: Path, name: str | None, eos_token: str | None = None) -> str:
+    """Save a tokenizer to ``path`` for the steps that take a file, and return the path.
+
+    It is the one that ``load`` finds under ``name``, or else a byte-level BPE of ``VOCAB_SIZE``
+    tokens, ``eos_token`` among them, trained on the articles of all languages in a second.
+    """
+    texts = (article.text for language in languages() for article in articles(language))
+    special = [eos_token] if eos_token else []
+    tokenizer = load(name, eos_token) if name else train("bpe", texts, VOCAB_SIZE, special)
+    tokenizer.save(str(path))
+    return str(path)
