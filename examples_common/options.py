@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -42,6 +43,10 @@ Settings = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what sbatch would get, no more.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the jobs to their end.")]
+Compare = Annotated[
+    Optional[tuple[Path, Path]],  # noqa: UP045
+    typer.Option(metavar="FILE FILE", help="Compare two text files of your own, and no more."),
+]
 Local = Annotated[bool, typer.Option("--local", help="Run the pipeline here, without Slurm.")]
 
 

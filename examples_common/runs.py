@@ -15,6 +15,7 @@ from pathlib import Path
 from datatrove.executor import SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from datatrove.io import get_datafolder
+from datatrove.pipeline.dedup import MinhashDedupBuckets
 from datatrove.pipeline.readers.base import BaseReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 
@@ -50,14 +51,19 @@ def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counte
 
 def _output_folders(executor: PipelineExecutor) -> Iterator:
     for step in executor.pipeline:
+        if isinstance(step, MinhashDedupBuckets):
+            continue  # names its files by bucket, not by rank, and a rerun writes them anew
         for owner in (step, getattr(step, "exclusion_writer", None)):
             if getattr(owner, "output_folder", None) is not None:
                 yield get_datafolder(owner.output_folder)
 
 
 def _rank_of(name: str) -> int | None:
-    """Rank that wrote a file: the first part of its path that starts with five digits."""
-    found = (re.match(r"(\d{5})(?!\d)", part) for part in name.split("/"))
+    """Rank that wrote a file: the first part of its path that starts with five digits.
+
+    ParquetWriter puts the number of the file among those of its rank before, as in 000_00000.
+    """
+    found = (re.match(r"(?:\d{3}_)?(\d{5})(?!\d)", part) for part in name.split("/"))
     return next((int(match[1]) for match in found if match), None)
 
 
@@ -166,6 +172,9 @@ class Run:
         except LessonError:
             for stage in stages:
                 discard_incomplete(stage)
+            for stage in stages:
+                if not stage.get_incomplete_ranks(skip_completed=True):
+                    self.check(stage)  # a stage without a result explains why the next one failed
             raise
         self.finished = True
         return self.check(executor)
@@ -199,7 +208,10 @@ class Run:
         else:
             damaged = self._damaged()
             lines += [f"Damaged input, fetch it again or take it out: {d}" for d in damaged]
-        lines.append("Then run the same command again, with --resume to keep the finished tasks.")
+        if self.data.is_local and damaged:
+            lines.append("Then run the same command again: with other input it starts afresh.")
+        else:
+            lines.append("Run the same command again, with --resume to keep the finished tasks.")
         return "\n".join(lines)
 
     def _damaged(self) -> list[str]:
@@ -280,6 +292,7 @@ def open_run(
     sample: str,
     formats: tuple[str, ...] = ("jsonl", "parquet"),
     remote_output: bool = False,
+    part: str = "",
 ) -> Iterator[Run]:
     """Find the input, prepare the run's folder, and mark it whole at the end.
 
@@ -293,11 +306,14 @@ def open_run(
         sample: the sample set to read without ``--source``, at the size ``docs`` if it is chosen.
         formats: input formats that the lesson reads, in order of preference.
         remote_output: whether documents may go to a URL; logs and the rest stay in the folder.
+        part: folder below the chosen or default one, for a lesson with several runs side by side.
 
     Raises LessonError as ``find_input`` does, and for a folder that cannot be used.
     """
     name = Path(script).stem
     chosen = dict(chosen)
+    if chosen.get("local") and chosen.get("dry_run"):
+        raise LessonError("--dry-run shows what sbatch would get; with --local there is no sbatch.")
     source, limit, docs = chosen.pop("source"), chosen.pop("limit"), chosen.get("docs")
     tasks, workers = chosen.pop("tasks"), chosen.pop("workers", 1)
     output, resume = chosen.pop("output"), chosen.pop("resume")
@@ -317,7 +333,7 @@ def open_run(
     remote = output if output and "://" in output else None
     if remote and not remote_output:
         raise LessonError(f"this lesson writes to a folder of this machine, not to {remote}.")
-    folder = Path(output) if output and not remote else Path("output") / name
+    folder = (Path(output) if output and not remote else Path("output") / name) / part
     record = {
         "lesson": name,
         "source": source,

@@ -231,7 +231,7 @@ def _documents_near(number: int) -> tuple[dict, dict]:
 
 def _pii_blocks(piece: Piece, number: int) -> tuple[str, ...]:
     rng = rng_for("pii", number)
-    name = piece.author.lower().replace(" ", ".").replace("'", "")
+    name = ".".join(re.findall(r"[a-z]+", piece.author.lower()))
     line = (
         f"Questions reach the writer at {name}@example.org and the archive is kept "
         f"on the machine at 203.0.113.{rng.randint(1, 254)} for those who know the way."

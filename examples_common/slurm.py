@@ -120,7 +120,8 @@ def preflight(cluster: Cluster, folder: Path, executor: SlurmPipelineExecutor) -
             f"{', '.join(sorted(partitions))}: --set partition=NAME. {HOW}"
         )
     limit = re.search(r"MaxArraySize\s*=\s*(\d+)", command("scontrol", "show", "config"))
-    if limit and min(executor.tasks, cluster.max_array_size) > int(limit[1]):
+    widest = max(stage.tasks for stage in stages_of(executor))
+    if limit and min(widest, cluster.max_array_size) > int(limit[1]):
         raise LessonError(
             f"arrays of this cluster have at most {limit[1]} tasks: "
             f"--set max_array_size={limit[1]}. {HOW}"
@@ -251,7 +252,9 @@ def wait(stages: list[SlurmPipelineExecutor], jobs: list[str]) -> None:
             print(progress, file=sys.stderr)
             shown = progress
         stuck = [n for n, why in waiting.items() if "DependencyNeverSatisfied" in why]
-        if not waiting or len(stuck) == len(waiting):
+        # Only what depends on a failed job directly is marked so; the rest waits for ever.
+        held = [n for n, why in waiting.items() if "PENDING Dependency" in why]
+        if not waiting or (stuck and len(held) == len(waiting)):
             break
         time.sleep(POLL_SECONDS)
     cancel(jobs if stuck else [])
