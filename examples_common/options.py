@@ -39,7 +39,11 @@ TokenizerName = Annotated[
 ]
 Settings = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--set", help="A setting of your cluster, NAME=VALUE; may be repeated."),
+    typer.Option(
+        "--set",
+        help="A setting of your cluster, NAME=VALUE; may be repeated. Names: partition, qos, account, "
+        "time, memory, environment, max_array_size, folder.",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what sbatch would get, no more.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the jobs to their end.")]

@@ -22,11 +22,12 @@ from datatrove.pipeline.writers.disk_base import DiskWriter
 from . import slurm
 from .errors import LessonError
 from .jobs import refuse_if_queued
-from .slurm import Cluster
+from .slurm import Cluster, cluster_settings
 from .sources import OFFLINE, Input, find_input
 
 RECORD = "run.json"
 SUCCESS = "_SUCCESS"
+S3_PART_BYTES = 5 << 20  # the smallest part of a multipart upload, by S3's rules
 #: Options that may change when a run is resumed.
 HOW_IT_RUNS = ("settings", "dry_run", "wait", "local")
 
@@ -259,6 +260,22 @@ def _prepare_folder(folder: Path, record: dict, resume: bool, remote: str | None
     old.write_text(json.dumps(record, indent=2) + "\n")
 
 
+def _check_store(there) -> None:
+    """Write, read and remove a file in a remote folder, on S3 in two parts as large ones are.
+
+    Uses the client's own checksums; a store that does not know them refuses here, not in a task.
+    """
+    size = S3_PART_BYTES + 1
+    with there.open(".reachable", "wb", block_size=S3_PART_BYTES) as stream:
+        stream.write(bytes(size))
+    try:
+        there.invalidate_cache()
+        if there.info(".reachable")["size"] != size:
+            raise OSError("a file came back with another size than it was written with")
+    finally:
+        there.rm_file(".reachable")
+
+
 def _empty_remote(remote: str, before: dict) -> None:
     """Empty a remote folder that the run before has written; refuse one with other files."""
     try:
@@ -271,8 +288,7 @@ def _empty_remote(remote: str, before: dict) -> None:
             )
         for file in files:
             there.rm_file(file)
-        there.pipe_file(".reachable", b"")
-        there.rm_file(".reachable")
+        _check_store(there)
     except LessonError:
         raise
     except FileNotFoundError as error:
@@ -333,7 +349,8 @@ def open_run(
     remote = output if output and "://" in output else None
     if remote and not remote_output:
         raise LessonError(f"this lesson writes to a folder of this machine, not to {remote}.")
-    folder = (Path(output) if output and not remote else Path("output") / name) / part
+    base = cluster_settings(chosen["settings"]).folder if "settings" in chosen else "output"
+    folder = (Path(output) if output and not remote else Path(base) / name) / part
     record = {
         "lesson": name,
         "source": source,

@@ -42,6 +42,7 @@ class Cluster(BaseSettings):
             ``conda:NAME``, or the shell command that activates one; by default the one that runs
             this script.
         max_array_size: the cluster's MaxArraySize; more tasks go into more arrays.
+        folder: where runs have their folders, on a disk that all nodes share.
     """
 
     model_config = SettingsConfigDict(
@@ -54,6 +55,7 @@ class Cluster(BaseSettings):
     memory: int = 1
     environment: str = sys.prefix
     max_array_size: int = 1001
+    folder: str = "output"
 
     @classmethod
     def settings_customise_sources(cls, settings_cls, init_settings, env_settings, *_, **__):

@@ -110,6 +110,8 @@ def test_settings_from_environment_and_file(slurm, tmp_path):
     assert "#SBATCH --mem-per-cpu=3G\n" in done.stdout
     done = slurm("--dry-run", "--set", "time=00:03:00", env={"SLURM_LESSON_TIME": "00:02:00"})
     assert "#SBATCH --time=00:03:00\n" in done.stdout  # the command line before both
+    done = slurm("--dry-run", "--set", f"folder={tmp_path}/shared")
+    assert f"{tmp_path}/shared/06_local_to_slurm/logs/executor.pik" in done.stdout
 
 
 @pytest.mark.parametrize(
