@@ -41,8 +41,8 @@ Settings = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
         "--set",
-        help="A setting of your cluster, NAME=VALUE; may be repeated. Names: partition, qos, account, "
-        "time, memory, environment, max_array_size, folder.",
+        help="A setting of your cluster, NAME=VALUE; may be repeated. Names: partition, qos, "
+        "account, time, memory, environment, max_array_size, folder.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what sbatch would get, no more.")]
