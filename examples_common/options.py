@@ -22,7 +22,7 @@ Tasks = Annotated[int, typer.Option(min=1, help="Parts to split the input files 
 Workers = Annotated[int, typer.Option(min=1, help="Tasks that run at the same time.")]
 Output = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="Folder for all that the run writes. [default: output/NN_name]"),
+    typer.Option(help="Folder for all that the run writes (output/NN_name unless told)."),
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue a run that was stopped, skip its finished tasks.")

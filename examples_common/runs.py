@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -28,8 +29,8 @@ from .sources import OFFLINE, Input, find_input
 RECORD = "run.json"
 SUCCESS = "_SUCCESS"
 S3_PART_BYTES = 5 << 20  # the smallest part of a multipart upload, by S3's rules
-#: Options that may change when a run is resumed.
-HOW_IT_RUNS = ("settings", "dry_run", "wait", "local")
+#: Options and constants that may change when a run is resumed.
+HOW_IT_RUNS = ("settings", "dry_run", "wait", "local", "LIMITS")
 
 
 def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counter]:
@@ -185,17 +186,32 @@ class Run:
         counts = counters(executor)
         for step, count in zip(executor.pipeline, counts, strict=True):
             if isinstance(step, BaseReader) and not count["documents"]:
-                raise LessonError(
-                    f"no document was read from {self.data.source}: no record has text in the "
-                    f'field "{self.text_key}". Name the right one with --text-key, or see '
-                    f"{executor.logging_dir.path}/logs."
-                )
+                raise LessonError(self._why_nothing(executor))
             if isinstance(step, DiskWriter) and not count["total"]:
+                dropped = ", ".join(
+                    f"{earlier.name} {number['dropped']}"
+                    for earlier, number in zip(executor.pipeline, counts, strict=True)
+                    if number["dropped"]
+                )
                 raise LessonError(
-                    f"every document was dropped before {step.output_folder.path}: loosen a "
-                    f"threshold, or look at what was removed in {self.folder}."
+                    f"every document was dropped before {step.output_folder.path} ({dropped}): "
+                    f"loosen a threshold, or look at what was removed in {self.folder}."
                 )
         return counts
+
+    def _why_nothing(self, executor: PipelineExecutor) -> str:
+        logs = [executor.logging_dir.read_text(n) for n in executor.logging_dir.list_files("logs")]
+        for line in "\n".join(logs).splitlines():
+            if "may be corrupted" in line or "Error when reading" in line:
+                return (
+                    f"no document was read from {self.data.source}. The first message of the "
+                    f"reader: {line.rpartition(' - ')[2]}"
+                )
+        return (
+            f"no document was read from {self.data.source}: no record has text in the field "
+            f'"{self.text_key}". Name the right one with --text-key, or see '
+            f"{executor.logging_dir.path}/logs."
+        )
 
     def _explain(self, executor: PipelineExecutor, error: Exception) -> str:
         failed = executor.get_incomplete_ranks(skip_completed=True)
@@ -300,6 +316,18 @@ def _empty_remote(remote: str, before: dict) -> None:
         ) from error
 
 
+def _constants(script: str) -> dict[str, str]:
+    """The constants at the top of a script, as they are written there."""
+    tree = ast.parse(Path(script).read_text(encoding="utf-8"))
+    return {
+        target.id: ast.unparse(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id.isupper()
+    }
+
+
 @contextmanager
 def open_run(
     script: str,
@@ -313,8 +341,8 @@ def open_run(
     """Find the input, prepare the run's folder, and mark it whole at the end.
 
     A fresh run empties the folder of the run before (and never a folder that no lesson wrote). A
-    resumed run must have the same options and input. ``_SUCCESS`` in the folder says that the run
-    came to its end.
+    resumed run must have the same options, constants and input. ``_SUCCESS`` in the folder says
+    that the run came to its end.
 
     Args:
         script: ``__file__`` of the lesson; its stem names the default folder.
@@ -359,6 +387,7 @@ def open_run(
         "files": data.files,
         "output": output,
         **{key: str(value) for key, value in chosen.items() if key not in HOW_IT_RUNS},
+        **{key: text for key, text in _constants(script).items() if key not in HOW_IT_RUNS},
     }
     shown_as = folder
     if chosen.get("dry_run"):

@@ -51,7 +51,7 @@ class ListFilter(BaseFilter):
         lines = doc.text.split("\n")
         if sum(line.startswith("- ") for line in lines) > len(lines) / 2:
             return False, "bullets"
-        if not any(line.endswith((".", "!", "?", '"')) for line in lines):
+        if not any(line.rstrip().endswith((".", "!", "?", '"')) for line in lines):
             return False, "no_sentence"
         return True
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import LESSONS, REPO, read_documents, run_script
+from conftest import LESSONS, REPO, read_documents, run_script, with_constants
 
 from examples_common.samples import sample
 
@@ -140,3 +140,22 @@ def test_main_takes_the_options_of_the_command_line(tmp_path, monkeypatch):
     stats = lesson["main"](limit=100, workers=1)
     assert stats[0]["documents"] == 100
     assert len(read_documents(tmp_path / "output/01_basic_filtering/kept")) == stats[-1]["total"]
+
+
+@pytest.mark.parametrize("number", NUMBERS[:1])
+def test_resume_refuses_an_edited_constant(number, run, tmp_path):
+    """The table would show the new threshold beside the old run's numbers."""
+    first = run(number, "--limit", 50)
+    assert first.code == 0, first.stderr
+    edited = with_constants(LOCAL[0], {"MIN_CHARS": "900"}, tmp_path)
+    again = run_script(edited, "--limit", 50, "--resume", cwd=tmp_path)
+    assert again.code == 1
+    assert "MIN_CHARS was '600', is '900'" in again.stderr
+
+
+def test_a_file_that_is_not_utf8_is_named(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    line = json.dumps({"text": "All is well here. " * 50}).encode()
+    (tmp_path / "mine" / "a.jsonl").write_bytes(line + b"\n" + line[:-2] + b'\xff"}\n')
+    done = run("01", "--source", "mine")
+    assert_refused(done, "a.jsonl", "UnicodeDecodeError")
