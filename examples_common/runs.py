@@ -29,8 +29,9 @@ from .sources import OFFLINE, Input, find_input
 RECORD = "run.json"
 SUCCESS = "_SUCCESS"
 S3_PART_BYTES = 5 << 20  # the smallest part of a multipart upload, by S3's rules
-#: Options and constants that may change when a run is resumed.
-HOW_IT_RUNS = ("settings", "dry_run", "wait", "local", "LIMITS")
+#: Options and constants that may change when a run is resumed: where and with how much it runs.
+#: (Lesson 08 keeps the rest of its CONFIG with the run by itself.)
+HOW_IT_RUNS = ("settings", "dry_run", "wait", "local", "LIMITS", "CONFIG")
 
 
 def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counter]:
