@@ -53,7 +53,7 @@ test: .venv/test
 	-@$(MAKE) --no-print-directory cluster
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
 clean:
 	rm -rf .venv output data/samples data/models
