@@ -1,15 +1,96 @@
-"""The jobs of a run that Slurm still holds."""
+"""The jobs of a run: what was submitted for which stage, and what Slurm says of it."""
 
 from __future__ import annotations
 
 import getpass
 import json
+import re
 import subprocess
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .errors import LessonError
 
-JOBS = "jobs.json"
+JOBS, STAGES = "jobs.json", "stages.json"
+
+EXCEPTION = re.compile(r"^(\w[\w.]*(?:Error|Exception|Exit)[^\n]*)", re.M)
+#: What tells most, first: Slurm's daemon on the node, the shell, srun.
+SLURM_SAYS = [
+    re.compile(r"^(?:\d+: )?slurmstepd[^:]*: error: ([^\n]+)", re.M),
+    re.compile(r"^([^\n]*(?:No such file|not found)[^\n]*)", re.M),
+    re.compile(r"^srun: error: ([^\n]+)", re.M),
+]
+
+
+@dataclass
+class Stage:
+    """A stage of a run, and the jobs of its last submission.
+
+    Attributes:
+        logs, slurm_logs: folders of its logs, below the folder of the run.
+        tasks_per_job, max_array_size: tasks in an element of an array, elements in an array.
+        arrays: ids of its arrays, in the order of the tasks; none if all tasks were complete.
+        merge: id of the job that merges its statistics.
+    """
+
+    name: str
+    logs: str
+    slurm_logs: str
+    tasks: int
+    tasks_per_job: int = 1
+    max_array_size: int = 1001
+    arrays: list[str] = field(default_factory=list)
+    merge: str = ""
+
+    def elements(self, folder: Path) -> dict[int, str]:
+        """The element of an array, JOB_INDEX, that each submitted rank is part of."""
+        if not self.arrays:
+            return {}
+        ranks = json.loads((folder / self.logs / "ranks_to_run.json").read_text())
+        found = {}
+        for position, rank in enumerate(ranks):
+            array, index = divmod(position // self.tasks_per_job, self.max_array_size)
+            found[rank] = f"{self.arrays[array]}_{index}"
+        return found
+
+    def why_failed(self, folder: Path, rank: int, outcome: str = "") -> tuple[str, Path]:
+        """The error of a task that failed, and the log that shows it.
+
+        From the task's log if it has an error, else from what Slurm has logged of its job.
+
+        Args:
+            outcome: the state that Slurm gives to its job, if any.
+        """
+        started = folder / self.logs / "ranks_to_run.json"
+        own = folder / self.logs / f"logs/task_{rank:05d}.log"
+        # A job that ended before it could start the task leaves the log of the try before.
+        fresh = own.exists() and (
+            not started.exists() or own.stat().st_mtime >= started.stat().st_mtime
+        )
+        if fresh and (errors := EXCEPTION.findall(own.read_text(errors="replace"))):
+            return errors[-1], own
+        log = self.slurm_log(folder, rank)
+        text = log.read_text(errors="replace") if log.is_file() else ""
+        said = next((found[1] for by in SLURM_SAYS if (found := by.search(text))), "")
+        state = outcome if outcome not in ("FAILED", "COMPLETED", "RUNNING") else ""
+        why = ": ".join(filter(None, (state, said))) or "it left no message"
+        return why, log if text or not fresh else own
+
+    def slurm_log(self, folder: Path, rank: int) -> Path:
+        """What Slurm has logged of the job of a rank; the folder if it was in none."""
+        element = self.elements(folder).get(rank)
+        return folder / self.slurm_logs / (f"{element}.out" if element else "")
+
+
+def write_stages(folder: Path, stages: list[Stage]) -> None:
+    """Keep what was submitted for the run in a folder."""
+    (folder / STAGES).write_text(json.dumps([asdict(stage) for stage in stages], indent=1) + "\n")
+
+
+def stages_in(folder: Path) -> list[Stage]:
+    """The stages of the run in a folder, the first one first; none if it never was on Slurm."""
+    path = folder / STAGES
+    return [Stage(**record) for record in json.loads(path.read_text())] if path.exists() else []
 
 
 def command(*words: str, timeout: float = 30) -> str:
@@ -31,19 +112,38 @@ def command(*words: str, timeout: float = 30) -> str:
     return done.stdout
 
 
-def in_queue(jobs: list[str]) -> dict[str, str]:
-    """Those of our jobs that Slurm still holds, array tasks apart, with state and reason."""
+def in_queue(jobs: list[str], *which: str) -> dict[str, str]:
+    """Those of our jobs that Slurm still holds, array tasks apart, with state and reason.
+
+    Args:
+        which: options of squeue, such as ``--states=all`` for what has ended of late as well.
+    """
     if not jobs:
         return {}
-    lines = command(
-        "squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%A %F_%K %T %r"
-    ).splitlines()
+    words = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}"]
+    lines = command(*words, "--format=%A %F_%K %T %r", *which).splitlines()
     found = {}
     for line in lines:
         job, name, state, reason = line.split(maxsplit=3)
         if job in jobs or name.partition("_")[0] in jobs:
             found[name] = f"{state} {reason}"
     return found
+
+
+def outcomes(jobs: list[str]) -> dict[str, str]:
+    """The state that Slurm gives to each element of our arrays: COMPLETED, TIMEOUT, NODE_FAIL ...
+
+    From the queue, and for what has left it from the accounting, if the cluster keeps one.
+    """
+    words = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}"]
+    try:
+        lines = command(*words, "--format=jobid,state").splitlines() if jobs else []
+    except LessonError:
+        lines = []
+    found = dict(line.split("|") for line in lines)
+    # The accounting is some seconds behind.
+    found |= {n: s.split()[0] for n, s in in_queue(jobs, "--states=all").items()}
+    return {name: state.split()[0] for name, state in found.items()}
 
 
 def jobs_of(folder: Path) -> list[str]:

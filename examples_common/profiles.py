@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from datatrove.data import DocumentsPipeline
 from datatrove.utils.stats import MetricStats, MetricStatsDict
-from datatrove.utils.word_tokenizers import load_word_tokenizer
 
 from .tables import save_chart
 
 #: Documents that one step works on before the next one does.
 BATCH = 32
-#: Documents of each task whose words are remembered; of 50 half as much is gained.
-WARM_UP = 200
 
 
 def _collect(data: DocumentsPipeline, rank: int, world_size: int) -> DocumentsPipeline:
@@ -34,24 +31,6 @@ def in_batches(steps: list) -> list:
     the processor's caches full of what the others left there; in batches it takes a third less.
     """
     return [part for step in steps for part in (step, _collect)]
-
-
-def split_words_once(data: DocumentsPipeline, rank: int, world_size: int) -> DocumentsPipeline:
-    """Pipeline step that makes the splitting of English into words fast; the words are the same.
-
-    Statistics and filters split a text into words five times between them, here once. And
-    DataTrove calls spaCy inside a memory zone, where it remembers no word that it has split before
-    (0.10.1 with spaCy 3.8); what it splits outside of a zone it remembers, 10,000 chunks at most:
-    the words of the first documents, which takes four fifths off the time.
-    """
-    tokenizer = load_word_tokenizer("eng")
-    if not hasattr(tokenizer.word_tokenize, "cache_info"):  # another task of this process did
-        # Room for all documents that are on their way through the pipeline.
-        tokenizer.word_tokenize = lru_cache(maxsize=8 * BATCH)(tokenizer.word_tokenize)
-    for number, doc in enumerate(data):
-        if number < WARM_UP:
-            tokenizer.tokenizer.tokenizer(doc.text)
-        yield doc
 
 
 def read_metric(path: Path) -> MetricStatsDict:

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
+import shlex
 import shutil
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from datatrove.executor import SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
-from datatrove.io import get_datafolder
-from datatrove.pipeline.dedup import MinhashDedupBuckets
+from datatrove.io import DataFolder, get_datafolder
+from datatrove.pipeline.extractors.base import BaseExtractor
 from datatrove.pipeline.readers.base import BaseReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 
 from . import slurm
 from .errors import LessonError
+from .guard import LOCK, alone_in, differences, discard, examine, fingerprint, guard
 from .jobs import refuse_if_queued
+from .processes import Stopped, supervised
 from .slurm import Cluster, cluster_settings
 from .sources import OFFLINE, Input, find_input
 
 RECORD = "run.json"
 SUCCESS = "_SUCCESS"
+FINDINGS = "check.json"
+#: What an extractor counts as lost, in words.
+LOST = {"timeout": "time-outs", "broken_process": "broken processes", "clean_error": "errors"}
 S3_PART_BYTES = 5 << 20  # the smallest part of a multipart upload, by S3's rules
 #: Options and constants that may change when a run is resumed: where and with how much it runs.
 #: (Lesson 08 keeps the rest of its CONFIG with the run by itself.)
-HOW_IT_RUNS = ("settings", "dry_run", "wait", "local", "LIMITS", "CONFIG")
+HOW_IT_RUNS = (
+    "settings", "dry_run", "wait", "local", "plan", "cores", "status", "LIMITS", "CONFIG", "Config",
+)  # fmt: skip
 
 
 def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counter]:
@@ -50,37 +57,6 @@ def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counte
             for name, value in step["stats"].items():
                 totals[index][name] += value["total"] if isinstance(value, dict) else value
     return totals
-
-
-def _output_folders(executor: PipelineExecutor) -> Iterator:
-    for step in executor.pipeline:
-        if isinstance(step, MinhashDedupBuckets):
-            continue  # names its files by bucket, not by rank, and a rerun writes them anew
-        for owner in (step, getattr(step, "exclusion_writer", None)):
-            if getattr(owner, "output_folder", None) is not None:
-                yield get_datafolder(owner.output_folder)
-
-
-def _rank_of(name: str) -> int | None:
-    """Rank that wrote a file: the first part of its path that starts with five digits.
-
-    ParquetWriter puts the number of the file among those of its rank before, as in 000_00000.
-    """
-    found = (re.match(r"(?:\d{3}_)?(\d{5})(?!\d)", part) for part in name.split("/"))
-    return next((int(match[1]) for match in found if match), None)
-
-
-def discard_incomplete(executor: PipelineExecutor) -> None:
-    """Remove what tasks that did not complete have written; it may look whole and is not."""
-    incomplete = set(executor.get_incomplete_ranks(skip_completed=True))
-    if not incomplete:
-        return
-    for folder in _output_folders(executor):
-        if not folder.exists(""):
-            continue
-        for name in folder.list_files():
-            if executor.world_size == 1 or _rank_of(name) in incomplete:
-                folder.rm_file(name)
 
 
 class Run:
@@ -109,6 +85,10 @@ class Run:
         self.finished = True
         self.tasks, self.workers, self.text_key = tasks, workers, text_key
         self.paths_file = str(folder / "inputs.txt")
+        self._known: dict[str, dict[str, dict[str, int]]] = {}
+        self._read: dict[str, dict] = {}
+        self._lost: Counter = Counter()
+        self._stages: dict[str, int] = {}
 
     @property
     def on_sample(self) -> bool:
@@ -116,11 +96,14 @@ class Run:
 
     @property
     def reading(self) -> dict:
-        """Arguments for a DataTrove reader: which files, how many documents, the text's field."""
+        """Arguments for a reader: which files, how many documents, the text's field, and where
+        records go that it cannot read."""
         return {
             "paths_file": self.paths_file,
             "limit": self.data.limit,
             "text_key": self.text_key,
+            "rejected": f"{self.folder}/rejected",
+            "checksums": self.data.checksums,
         }
 
     def logs(self, name: str = "logs") -> str:
@@ -130,17 +113,24 @@ class Run:
     def execute(self, executor: PipelineExecutor) -> list[Counter]:
         """Run an executor to its end and return what its steps counted.
 
-        Raises LessonError when a task failed (its outputs are removed), when nothing was read, or
-        when a writer at the end of the pipeline got nothing.
+        Raises LessonError when a task failed or was killed (its outputs are removed), when nothing
+        was read, or when a writer at the end of the pipeline got nothing.
         """
-        discard_incomplete(executor)
+        guard(executor)
+        clean_up = partial(_discard_incomplete, executor)
         try:
-            executor.run()
+            with supervised(executor.workers, clean_up):
+                executor.run()
         except Exception as error:
-            discard_incomplete(executor)
+            clean_up()
             raise LessonError(self._explain(executor, error)) from error
-        except BaseException:
-            discard_incomplete(executor)
+        except BaseException as error:
+            clean_up()
+            if isinstance(error, Stopped) and error.args:
+                raise LessonError(
+                    f"{error}. What its task wrote was removed. Run the same command again with "
+                    "--resume; with fewer --workers each has more memory."
+                ) from None
             raise
         return self.check(executor)
 
@@ -160,34 +150,48 @@ class Run:
         stages = slurm.stages_of(executor)
         slurm.preflight(cluster, self.folder, executor)
         for stage in stages:
-            discard_incomplete(stage)
+            guard(stage)
         jobs = slurm.submit(executor, self.folder)
         if not wait:
             print(f"submitted: jobs {' '.join(jobs)}. When they are done, or to see what failed:")
             print("the same command with --resume --wait. To stop them: scancel " + " ".join(jobs))
             return None
         try:
-            slurm.wait(stages, jobs)
+            slurm.wait(stages, jobs, self.folder)
         except KeyboardInterrupt:
             raise LessonError(
                 f"the jobs go on without this script: {' '.join(jobs)}. To stop them: scancel."
             ) from None
         except LessonError:
+            # A store that cannot be reached is no second error: tasks clean up before they run.
             for stage in stages:
-                discard_incomplete(stage)
+                with suppress(Exception):
+                    _discard_incomplete(stage)
             for stage in stages:
                 if not stage.get_incomplete_ranks(skip_completed=True):
                     self.check(stage)  # a stage without a result explains why the next one failed
             raise
         self.finished = True
-        return self.check(executor)
+        return [self.check(stage) for stage in stages][-1]
 
     def check(self, executor: PipelineExecutor) -> list[Counter]:
         """What the steps of a finished executor counted; raises LessonError as ``execute`` does."""
+        read = examine(executor, self._known)
         counts = counters(executor)
         for step, count in zip(executor.pipeline, counts, strict=True):
-            if isinstance(step, BaseReader) and not count["documents"]:
-                raise LessonError(self._why_nothing(executor))
+            if isinstance(step, BaseReader):
+                if step.paths_file == self.paths_file:
+                    self._read |= read
+                elif count["documents"] != (written := self._written(step.data_folder.path)):
+                    raise LessonError(
+                        f"{executor.logging_dir.path}: {count['documents']} documents were read "
+                        f"from {step.data_folder.path}, and {written} had been written there: run "
+                        "the same command again, without --resume."
+                    )
+                if not count["documents"]:
+                    raise LessonError(self._why_nothing(read))
+            if isinstance(step, BaseExtractor):
+                self._lost += Counter({why: count[why] for why in LOST if count[why]})
             if isinstance(step, DiskWriter) and not count["total"]:
                 dropped = ", ".join(
                     f"{earlier.name} {number['dropped']}"
@@ -198,20 +202,69 @@ class Run:
                     f"every document was dropped before {step.output_folder.path} ({dropped}): "
                     f"loosen a threshold, or look at what was removed in {self.folder}."
                 )
+        self._stages[executor.logging_dir.path] = executor.world_size
         return counts
 
-    def _why_nothing(self, executor: PipelineExecutor) -> str:
-        logs = [executor.logging_dir.read_text(n) for n in executor.logging_dir.list_files("logs")]
-        for line in "\n".join(logs).splitlines():
-            if "may be corrupted" in line or "Error when reading" in line:
-                return (
-                    f"no document was read from {self.data.source}. The first message of the "
-                    f"reader: {line.rpartition(' - ')[2]}"
-                )
+    def _written(self, folder: str) -> int:
+        """Documents that the run has written to one of its folders."""
+        return sum(file.get("documents", 0) for file in self._known.get(folder, {}).values())
+
+    def conclude(self) -> None:
+        """Say on stdout whether the run is whole; the findings go to ``check.json`` as well.
+
+        Raises LessonError when part of the input could not be read for damage.
+        """
+        rejected, skipped, damage = _tally(self._read)
+        records = sum(account["records"] for account in self._read.values())
+        documents = sum(account["documents"] for account in self._read.values())
+        findings = {
+            "whole": not damage,
+            "records": records,
+            "documents": documents,
+            "skipped": skipped,
+            "rejected": rejected,
+            "lost": self._lost,
+            "damage": damage,
+            "input": self._read,
+            "stages": self._stages,
+            "files": sum(map(len, self._known.values())),
+        }
+        self._report(findings)
+        found = [f"{records} records", f"{documents} read"]
+        found += [f"{skipped.total()} no pages"] if skipped else []
+        found += [f"{rejected.total()} rejected"]
+        found += [f"{number} lost to {LOST[why]}" for why, number in self._lost.items()]
+        if not all(account["to_end"] for account in self._read.values()) and not damage:
+            found[0] += " (up to --limit)"
+        tasks = sum(self._stages.values())
+        state = "is not whole" if damage else "is whole"
+        print(
+            f"\nThe run {state}. Input: {', '.join(found)}. "
+            f"Tasks complete: {tasks}. Files checked: {findings['files']}."
+        )
+        if rejected:
+            print(f"What was rejected: {self.folder}/rejected")
+        if damage:
+            raise LessonError(
+                "part of the input is damaged; all that could be read is in the output:\n"
+                + "\n".join(damage)
+                + "\nFetch it again, or take it out, and run the same command again."
+            )
+
+    def _report(self, findings: dict) -> None:
+        (self.folder / FINDINGS).write_text(json.dumps(findings, indent=1) + "\n")
+
+    def _why_nothing(self, read: dict[str, dict]) -> str:
+        rejected, _, damage = _tally(read)
+        if rejected and set(rejected) <= {"no text", "text is not a string"}:
+            return (
+                f"no document was read from {self.data.source}: no record has text in the field "
+                f'"{self.text_key}". Name the right one with --text-key.'
+            )
+        why = [f"{number} records: {reason}" for reason, number in rejected.items()] + damage
         return (
-            f"no document was read from {self.data.source}: no record has text in the field "
-            f'"{self.text_key}". Name the right one with --text-key, or see '
-            f"{executor.logging_dir.path}/logs."
+            f"no document was read from {self.data.source}: {'; '.join(why) or 'it is empty'}. "
+            f"What was rejected: {self.folder}/rejected"
         )
 
     def _explain(self, executor: PipelineExecutor, error: Exception) -> str:
@@ -223,58 +276,61 @@ class Run:
         ]
         if not self.data.is_local:
             lines.append(f"It was reading {', '.join(self.data.urls())}. {OFFLINE}")
-        else:
-            damaged = self._damaged()
-            lines += [f"Damaged input, fetch it again or take it out: {d}" for d in damaged]
-        if self.data.is_local and damaged:
-            lines.append("Then run the same command again: with other input it starts afresh.")
-        else:
-            lines.append("Run the same command again, with --resume to keep the finished tasks.")
+        lines.append("Run the same command again, with --resume to keep the finished tasks.")
         return "\n".join(lines)
 
-    def _damaged(self) -> list[str]:
-        import fsspec
 
-        damaged = []
-        for url in self.data.urls():
-            if not url.endswith((".gz", ".zst")):
-                continue
-            try:
-                with fsspec.open(url, "rb", compression="infer") as stream:
-                    while stream.read(1 << 20):
-                        pass
-            except Exception as error:
-                damaged.append(f"{url} ({type(error).__name__}: {error})")
-        return damaged
+def _tally(read: dict[str, dict]) -> tuple[Counter, Counter, list[str]]:
+    """Over all input files: rejected and skipped records by reason, and what is damaged."""
+    rejected, skipped, damage = Counter(), Counter(), []
+    for name, account in read.items():
+        rejected.update(account["rejected"])
+        skipped.update(account["skipped"])
+        damage += [f"{name}: {what}" for what in account["damage"]]
+    return rejected, skipped, damage
+
+
+def _discard_incomplete(executor: PipelineExecutor) -> None:
+    discard(executor, executor.get_incomplete_ranks(skip_completed=True))
+
+
+def _refuse_foreign(folder: Path) -> None:
+    names = {p.name for p in folder.iterdir()} if folder.exists() else set()
+    if names - {LOCK, f"{RECORD}.part"} and RECORD not in names:
+        raise LessonError(
+            f"{folder} holds files that no lesson wrote, and a fresh run would delete them: "
+            "choose another folder with --output."
+        )
 
 
 def _prepare_folder(folder: Path, record: dict, resume: bool, remote: str | None) -> None:
     old = folder / RECORD
     refuse_if_queued(folder)
+    before = json.loads(old.read_text()) if old.exists() else {}
     if resume:
-        if not old.exists():
+        if not before:
             raise LessonError(f"there is no run to resume in {folder}: leave out --resume.")
-        before = json.loads(old.read_text())
-        changed = [k for k in record if before.get(k) != record[k]]
-        if changed:
-            what = ", ".join(f"{k} was {before.get(k)!r}, is {record[k]!r}" for k in changed)
+        if changed := differences(before, record):
             raise LessonError(
                 f"the run in {folder} cannot be resumed, since its tasks would not fit together: "
-                f"{what}. Give the options of that run, or leave out --resume to start afresh."
+                f"{'; '.join(changed)}. Make it as it was, or leave out --resume to start afresh."
             )
+        if remote:
+            with _usable(remote):
+                pass
         (folder / SUCCESS).unlink(missing_ok=True)
         return
-    if folder.exists() and any(folder.iterdir()) and not old.exists():
-        raise LessonError(
-            f"{folder} holds files that no lesson wrote, and a fresh run would delete them: "
-            "choose another folder with --output."
-        )
     if remote:
-        _empty_remote(remote, json.loads(old.read_text()) if old.exists() else {})
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    old.write_text(json.dumps(record, indent=2) + "\n")
+        _empty_remote(remote, before)
+    # The record goes last: a folder without one is nobody's to empty.
+    for path in sorted(folder.iterdir(), key=lambda p: p.name == RECORD):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+    started = {"command": shlex.join(sys.argv)}
+    (folder / f"{RECORD}.part").write_text(json.dumps(record | started, indent=2) + "\n")
+    (folder / f"{RECORD}.part").replace(old)
 
 
 def _check_store(there) -> None:
@@ -293,18 +349,12 @@ def _check_store(there) -> None:
         there.rm_file(".reachable")
 
 
-def _empty_remote(remote: str, before: dict) -> None:
-    """Empty a remote folder that the run before has written; refuse one with other files."""
+@contextmanager
+def _usable(remote: str) -> Iterator[DataFolder]:
+    """A remote folder that takes files and gives them back; raises LessonError if it does not."""
     try:
         there = get_datafolder(remote)
-        files = there.find("")
-        if files and before.get("output") != remote:
-            raise LessonError(
-                f"{remote} holds files that no run in this folder wrote, and a fresh run would "
-                "delete them: choose another --output, or empty it yourself."
-            )
-        for file in files:
-            there.rm_file(file)
+        yield there
         _check_store(there)
     except LessonError:
         raise
@@ -317,16 +367,17 @@ def _empty_remote(remote: str, before: dict) -> None:
         ) from error
 
 
-def _constants(script: str) -> dict[str, str]:
-    """The constants at the top of a script, as they are written there."""
-    tree = ast.parse(Path(script).read_text(encoding="utf-8"))
-    return {
-        target.id: ast.unparse(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name) and target.id.isupper()
-    }
+def _empty_remote(remote: str, before: dict) -> None:
+    """Empty a remote folder that the run before has written; refuse one with other files."""
+    with _usable(remote) as there:
+        files = there.find("")
+        if files and before.get("output") != remote:
+            raise LessonError(
+                f"{remote} holds files that no run in this folder wrote, and a fresh run would "
+                "delete them: choose another --output, or empty it yourself."
+            )
+        for file in files:
+            there.rm_file(file)
 
 
 @contextmanager
@@ -388,22 +439,37 @@ def open_run(
         "files": data.files,
         "output": output,
         **{key: str(value) for key, value in chosen.items() if key not in HOW_IT_RUNS},
-        **{key: text for key, text in _constants(script).items() if key not in HOW_IT_RUNS},
+        **fingerprint(script, HOW_IT_RUNS),
     }
-    shown_as = folder
-    if chosen.get("dry_run"):
-        folder = Path(tempfile.mkdtemp())
-    else:
-        _prepare_folder(folder, record, resume, remote)
     documents = remote.rstrip("/") if remote else str(folder)
     text_key = chosen.get("text_key", "text")
-    run = Run(folder, documents, data, tasks, min(workers, tasks), text_key)
-    run.shown_as = shown_as.resolve()
-    Path(run.paths_file).write_text("".join(f"{n}\n" for n in data.files), encoding="utf-8")
-    try:
-        yield run
-    finally:
+    with ExitStack() as held:
         if chosen.get("dry_run"):
-            shutil.rmtree(folder)
-    if run.finished:
-        (folder / SUCCESS).touch()
+            place = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            place = folder
+            try:
+                _refuse_foreign(folder)
+                held.enter_context(alone_in(folder))
+                _prepare_folder(folder, record, resume, remote)
+            except OSError as error:
+                raise LessonError(
+                    f"{folder} cannot be written: {error.strerror or error}. Make room, or choose "
+                    "another folder with --output."
+                ) from error
+        run = Run(place, documents, data, tasks, min(workers, tasks), text_key)
+        run.shown_as = folder.resolve()
+        names = "".join(f"{name}\n" for name in data.files)
+        Path(run.paths_file).write_text(names, encoding="utf-8")
+        try:
+            yield run
+        except LessonError as error:
+            with suppress(OSError):  # on a full disk the error is worth more
+                run._report({"whole": False, "error": str(error)})
+            raise
+        except (KeyboardInterrupt, Stopped) as stop:
+            print("stopped: the same command with --resume continues", file=sys.stderr)
+            raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
+        if run.finished:
+            run.conclude()
+            (place / SUCCESS).touch()

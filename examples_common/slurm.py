@@ -8,8 +8,9 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
 
 from .errors import LessonError
-from .jobs import JOBS, command, in_queue
+from .jobs import JOBS, Stage, command, in_queue, outcomes, stages_in, write_stages
 
 POLL_SECONDS = 1.0
 CHECK_SECONDS = 60
@@ -167,28 +168,50 @@ def preflight(cluster: Cluster, folder: Path, executor: SlurmPipelineExecutor) -
         raise LessonError(f"a small job was refused or failed: {done.stderr.strip()[-500:]}. {HOW}")
 
 
+def _record_of(stage: SlurmPipelineExecutor, folder: Path) -> Stage:
+    logs, slurm_logs = stage.logging_dir.path, Path(stage.slurm_logs_folder).resolve()
+    return Stage(
+        name=stage.job_name,
+        logs=str(Path(logs).resolve().relative_to(folder.resolve())),
+        slurm_logs=str(slurm_logs.relative_to(folder.resolve())),
+        tasks=stage.tasks,
+        tasks_per_job=stage.tasks_per_job,
+        max_array_size=stage.max_array_size,
+    )
+
+
+def _launch(submit: Callable[..., str], stages: list[Stage], folder: Path) -> Callable[..., str]:
+    """In place of DataTrove's launch_slurm_job: ``submit``, and keep which stage a job is of.
+
+    Of a stage with several arrays it returns all ids, so that what depends on the stage depends on
+    all of them; DataTrove would name the last one alone (huggingface/datatrove, issue 238).
+    """
+
+    def launch(contents: str, retriever: Callable, *args: str) -> str:
+        for stage in stages:
+            logs = (folder / stage.logs).resolve()
+            if f"{logs}/executor.pik" in contents:
+                stage.arrays.append(submit(contents, retriever, *args))
+                return ":".join(stage.arrays)
+            if f"{logs}/stats.json" in contents:
+                stage.merge = submit(contents, retriever, *args)
+                return stage.merge
+        raise ValueError("a job of no stage of this run")
+
+    return launch
+
+
 @contextmanager
-def _recorded(folder: Path) -> Iterator[list[str]]:
-    """Write down the id of every job that DataTrove submits; if a submission fails, cancel all."""
-    submit, jobs = datatrove_slurm.launch_slurm_job, []
-
-    def launch(contents, retriever, *args):
-        job = submit(contents, retriever, *args)
-        jobs.append(job)
-        (folder / JOBS).write_text(json.dumps(jobs))
-        return job
-
+def _launched_by(launch: Callable[..., str]) -> Iterator[None]:
+    before = datatrove_slurm.launch_slurm_job
     datatrove_slurm.launch_slurm_job = launch
     # Steps travel to the nodes by value, but not the constants of the script that they use: dill
     # takes these along only when told to, and the tasks would end in a NameError.
     recurse, dill.settings["recurse"] = dill.settings["recurse"], True
     try:
-        yield jobs
-    except BaseException:
-        cancel(jobs)
-        raise
+        yield
     finally:
-        datatrove_slurm.launch_slurm_job = submit
+        datatrove_slurm.launch_slurm_job = before
         dill.settings["recurse"] = recurse
 
 
@@ -200,20 +223,16 @@ def cancel(jobs: list[str]) -> None:
 
 def dry_run(executor: SlurmPipelineExecutor, folder: Path, shown_as: Path) -> None:
     """Print the scripts that sbatch would get, with its arguments; ``folder`` is a passing one."""
-    submit, count = datatrove_slurm.launch_slurm_job, 0
+    numbers = count(1)
 
     def show(contents, retriever, *args):
-        nonlocal count
-        count += 1
         print(f"# sbatch {' '.join(args)}".rstrip())
         print(contents.replace(str(folder), str(shown_as)))
-        return f"JOB{count}"
+        return f"JOB{next(numbers)}"
 
-    datatrove_slurm.launch_slurm_job = show
-    try:
+    stages = [_record_of(stage, folder) for stage in stages_of(executor)]
+    with _launched_by(_launch(show, stages, folder)):
         executor.launch_job()
-    finally:
-        datatrove_slurm.launch_slurm_job = submit
 
 
 def stages_of(executor: SlurmPipelineExecutor) -> list[SlurmPipelineExecutor]:
@@ -227,18 +246,31 @@ def submit(executor: SlurmPipelineExecutor, folder: Path) -> list[str]:
 
     Raises LessonError when Slurm refuses; then no job is left behind.
     """
+    stages, jobs = [_record_of(stage, folder) for stage in stages_of(executor)], []
+    sbatch = datatrove_slurm.launch_slurm_job
+
+    def submit_and_record(contents, retriever, *args):
+        jobs.append(sbatch(contents, retriever, *args))
+        (folder / JOBS).write_text(json.dumps(jobs))
+        return jobs[-1]
+
     try:
-        with _recorded(folder) as jobs:
+        with _launched_by(_launch(submit_and_record, stages, folder)):
             executor.launch_job()
-    except subprocess.CalledProcessError as error:
-        raise LessonError(
-            f"sbatch refused the job ({error}); see its message above. {HOW}"
-        ) from None
+    except BaseException as error:
+        cancel(jobs)
+        if isinstance(error, subprocess.CalledProcessError):
+            raise LessonError(
+                f"sbatch refused the job ({error}); see its message above. {HOW}"
+            ) from None
+        raise
+    finally:
+        write_stages(folder, stages)
     return jobs
 
 
-def wait(stages: list[SlurmPipelineExecutor], jobs: list[str]) -> None:
-    """Follow jobs to their end, with the tasks done of each stage on stderr.
+def wait(stages: list[SlurmPipelineExecutor], jobs: list[str], folder: Path) -> None:
+    """Follow the jobs of the run in a folder to their end, with the tasks done on stderr.
 
     Raises LessonError when a task failed, naming it and its log; what can no longer run is
     cancelled.
@@ -260,28 +292,16 @@ def wait(stages: list[SlurmPipelineExecutor], jobs: list[str]) -> None:
             break
         time.sleep(POLL_SECONDS)
     cancel(jobs if stuck else [])
-    for stage, count in zip(stages, left, strict=True):
-        if count:
+    for stage, missing in zip(stages, left, strict=True):
+        if missing:
             rank = stage.get_incomplete_ranks(skip_completed=True)[0]
-            log = stage.logging_dir.resolve_paths(f"logs/task_{rank:05d}.log")
+            record = next(s for s in stages_in(folder) if s.name == stage.job_name)
+            outcome = outcomes(jobs).get(record.elements(folder).get(rank, ""), "")
+            why, log = record.why_failed(folder, rank, outcome)
             raise LessonError(
-                f"{count} of {stage.tasks} tasks of {stage.job_name} did not complete, the first "
-                f"is task {rank}: {_why(stage, rank)}\nIts log: {log}\n"
+                f"{missing} of {stage.tasks} tasks of {stage.job_name} did not complete, the first "
+                f"is task {rank}: {why}\nIts log: {log}\n"
                 f"Slurm's logs: {stage.slurm_logs_folder}\n"
                 "Mend the cause, then run the same command again with --resume: only what did not "
                 "complete is submitted."
             )
-
-
-def _why(stage: SlurmPipelineExecutor, rank: int) -> str:
-    """The last error in a task's log, else the last line of Slurm's."""
-    name = f"logs/task_{rank:05d}.log"
-    if stage.logging_dir.exists(name):
-        text = stage.logging_dir.read_text(name)
-        if errors := re.findall(r"^(\w[\w.]*(?:Error|Exception|Exit)[^\n]*)", text, re.M):
-            return errors[-1]
-    logs = sorted(Path(stage.slurm_logs_folder).glob("*.out"), key=lambda p: p.stat().st_mtime)
-    for log in reversed(logs):
-        if found := re.findall(r"^.*(?:error|rror:|CANCELLED|limit).*$", log.read_text(), re.M):
-            return found[-1]
-    return "it left no message"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from gzip import BadGzipFile, GzipFile
 from pathlib import Path
@@ -30,6 +32,13 @@ COMMONCRAWL = (
     "CC-MAIN-20240517233122-20240518023122-00000.warc.gz",
 )
 COMMONCRAWL_LIMIT = 200
+#: Lists of what a folder holds, and what their lines give besides a name: `wc -c` or
+#: `stat -c '%s  %n'` print sizes, md5sum and sha256sum print sums.
+LISTS = {
+    "SIZES": (r"\d+", "bytes"),
+    "MD5SUMS": (r"[0-9a-fA-F]{32}", "md5 in hex"),
+    "SHA256SUMS": (r"[0-9a-fA-F]{64}", "sha256 in hex"),
+}
 OFFLINE = "Without a network, run on the sample: leave out --source."
 
 
@@ -62,6 +71,7 @@ class Input:
         files: names relative to ``folder``, sorted, each with its size in bytes (-1 if unknown).
         limit: documents to read at most, -1 for all.
         ignored: files in the folder that no lesson of this kind reads.
+        checksums: by file name the sha256 or md5, in hex, from a list in the folder.
     """
 
     source: str
@@ -70,6 +80,7 @@ class Input:
     files: dict[str, int]
     limit: int = -1
     ignored: list[str] = field(default_factory=list)
+    checksums: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_local(self) -> bool:
@@ -82,6 +93,47 @@ class Input:
 
 def _format_of(name: str, formats: tuple[str, ...]) -> str | None:
     return next((f for f in formats if name.lower().endswith(SUFFIXES[f])), None)
+
+
+def _check_lists(
+    folder: str, lists: Iterable[str], format: str, files: dict[str, int], whole: bool
+) -> dict[str, str]:
+    """Compare files with the lists in their folder; returns the checksums that are listed.
+
+    Args:
+        lists: names of LISTS that are there.
+        files: by name the size in bytes, -1 if unknown.
+        whole: whether ``files`` are all of the format in the folder.
+
+    Raises LessonError for a file that is missing or has another size, and for a list that is none.
+    """
+    checksums, wrong = {}, []
+    for list_name in sorted(lists):
+        pattern, meaning = LISTS[list_name]
+        text = get_datafolder(folder).read_text(list_name, encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            found = re.fullmatch(rf"\s*({pattern})(?: [ *]?|\t)(?:\./)?(.+)", line)
+            if not found and line.strip():
+                raise LessonError(
+                    f"line {number} of {folder}/{list_name} does not give {meaning} and a name: "
+                    f"correct {list_name}, or take it away."
+                )
+            if not found or not _format_of(found[2], (format,)):
+                continue
+            value, name = found.groups()
+            if name in files and list_name != "SIZES":
+                checksums[name] = value.lower()
+            elif name in files and files[name] not in (-1, None, int(value)):
+                wrong.append(f"{name} has {files[name]} bytes, and {value} in {list_name}")
+            elif name not in files and whole:
+                wrong.append(f"{name} is in {list_name} and not in the folder")
+    if wrong:
+        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise LessonError(
+            f"{folder} does not hold what its lists say: {'; '.join(wrong[:5])}{more}. Fetch these "
+            "files again, or correct the list."
+        )
+    return checksums
 
 
 def _remote_file(source: str, format: str, folder: str, name: str, limit: int) -> Input:
@@ -146,8 +198,10 @@ def find_input(
             format = _format_of(path.name, formats)
             if not format:
                 raise LessonError(f"{source} is not a file this lesson reads ({wanted}).")
-            size = path.stat().st_size
-            return Input(source, format, str(path.parent), {path.name: size}, limit or -1)
+            files = {path.name: path.stat().st_size}
+            lists = [name for name in LISTS if (path.parent / name).is_file()]
+            sums = _check_lists(str(path.parent), lists, format, files, whole=False)
+            return Input(source, format, str(path.parent), files, limit or -1, checksums=sums)
         source_folder = str(path)
     else:
         source_folder = source
@@ -162,5 +216,7 @@ def find_input(
     format = next((f for f in formats if by_format[f]), None)
     if not format:
         raise LessonError(f"{source} holds no file that ends in {wanted}.")
-    ignored = [n for n in listing if n not in by_format[format]]
-    return Input(source, format, source_folder, by_format[format], limit or -1, ignored)
+    files = by_format[format]
+    ignored = [n for n in listing if n not in files and n not in LISTS]
+    sums = _check_lists(source_folder, LISTS.keys() & listing.keys(), format, files, whole=True)
+    return Input(source, format, source_folder, files, limit or -1, ignored, sums)

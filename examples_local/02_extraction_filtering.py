@@ -10,7 +10,6 @@ Takes about 15 seconds on two cores and 3 MB in output/02_extraction_filtering. 
 fetches a language model of 0.9 MB; there is no network after that.
 """
 
-import sys
 from pathlib import Path
 
 from datatrove.data import DocumentsPipeline
@@ -23,12 +22,13 @@ from datatrove.pipeline.filters import (
     GopherRepetitionFilter,
     LanguageFilter,
 )
-from datatrove.pipeline.readers import JsonlReader, WarcReader
+from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers import JsonlWriter
 from trafilatura.utils import decode_file
 
 from examples_common import Run, command_line, language_model, open_run, options, table
+from examples_common.readers import READERS, Rejecting
 
 LANGUAGES = ["en"]
 LANGUAGE_THRESHOLD = 0.65
@@ -37,7 +37,7 @@ TASKS = 4
 STEPS = ["language", "gopher_repetition", "gopher_quality", "c4", "fineweb"]
 
 
-class HtmlReader(BaseDiskReader):
+class HtmlReader(Rejecting, BaseDiskReader):
     """A reader of your own: one document for each HTML file of a folder."""
 
     name = "🌐 Html"
@@ -45,12 +45,11 @@ class HtmlReader(BaseDiskReader):
     def read_file(self, filepath: str) -> DocumentsPipeline:
         with self.data_folder.open(filepath, "rb") as page:
             html = decode_file(page.read())
-        document = self.get_document_from_dict({"text": html, "url": filepath}, filepath, 0)
-        if document:
+        if document := self.get_document_from_dict({"text": html, "url": filepath}, filepath, 0):
             yield document
 
 
-READERS = {"warc": WarcReader, "html": HtmlReader}
+READERS = READERS | {"html": HtmlReader}
 
 
 def language_filter(**arguments) -> LanguageFilter:
@@ -95,8 +94,6 @@ def show(run: Run, stats: list) -> None:
         for name, count in zip(STEPS, filters, strict=True)
     ]
     table("What each step kept", ["step", "pages in", "dropped", "kept"], rows)
-    if lost:
-        print(f"warning: {lost} pages were lost to time-outs or errors", file=sys.stderr)
 
     examples: dict[tuple, list] = {}
     for number, step in enumerate(STEPS, 1):
@@ -112,9 +109,9 @@ def show(run: Run, stats: list) -> None:
         pages = READERS[run.data.format](run.data.folder, paths_file=run.paths_file)()
         before = next(page for page in pages if page.id == after.id).text
         print(f"\nOne page before ({len(before)} characters of HTML)\n")
-        print("\n".join(line[:90] for line in before.split("\n")[:24] if line))
+        print("\n".join(line[:90].rstrip() for line in before.split("\n")[:24] if line))
     print(f"\nOne page after ({len(after.text)} characters of text)\n")
-    print("\n".join(line[:90] for line in after.text.split("\n")[:4]))
+    print("\n".join(line[:90].rstrip() for line in after.text.split("\n")[:4]))
 
 
 def read_jsonl(folder: str) -> DocumentsPipeline:

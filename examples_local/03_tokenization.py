@@ -15,12 +15,13 @@ import numpy as np
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.filters import LambdaFilter
-from datatrove.pipeline.readers import JsonlReader, ParquetReader
+from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.tokens import DocumentTokenizer, DocumentTokenizerMerger, TokensCounter
 from datatrove.pipeline.writers import JsonlWriter
 from tokenizers import Tokenizer
 
 from examples_common import LessonError, Run, command_line, open_run, options, table
+from examples_common.readers import READERS
 from examples_common.samples import sample
 from examples_common.tables import bar_chart
 from examples_common.vocabularies import load, tokens_by_language, train
@@ -32,7 +33,6 @@ MAX_TOKENS = 700
 SEQ_LEN = 1024
 SEED = 42
 TASKS = 4
-READERS = {"jsonl": JsonlReader, "parquet": ParquetReader}
 
 
 def train_all() -> dict[str, Tokenizer]:

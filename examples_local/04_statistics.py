@@ -15,10 +15,11 @@ import sys
 from datatrove.data import DocumentsPipeline
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline import filters, stats
-from datatrove.pipeline.readers import JsonlReader, ParquetReader
 
 from examples_common import LessonError, Run, command_line, language_model, open_run, options, table
-from examples_common.profiles import Profile, draw_profiles, in_batches, split_words_once
+from examples_common.fast_words import PieceTokenizer
+from examples_common.profiles import Profile, draw_profiles, in_batches
+from examples_common.readers import READERS
 from examples_common.tables import bar_chart
 from examples_common.vocabularies import tokenizer_file
 
@@ -33,7 +34,6 @@ WORD_BINS = [0, 50, 100, 200, 300, 400, 500, float("inf")]
 # What the metadata has of these, the statistics take from there instead of measuring it.
 TAKEN_OVER = ["token_count", "language", "language_score", "lines", "fqdn", "suffix"]
 NO_URL = "(no url)"
-READERS = {"jsonl": JsonlReader, "parquet": ParquetReader}
 
 
 def measure_afresh(data: DocumentsPipeline, rank: int, world_size: int) -> DocumentsPipeline:
@@ -45,7 +45,7 @@ def measure_afresh(data: DocumentsPipeline, rank: int, world_size: int) -> Docum
         yield doc
 
 
-def statistics(folder: str, tokenizer: str) -> list:
+def statistics(folder: str, tokenizer: str, words: PieceTokenizer) -> list:
     groups = ["summary", "histogram"]
     language = stats.LangStats(folder, "en", groups)
     language.fasttext.MODEL_URL = str(language_model())
@@ -53,25 +53,25 @@ def statistics(folder: str, tokenizer: str) -> list:
         measure_afresh,
         stats.DocStats(folder, [*groups, "fqdn"]),
         stats.LineStats(folder, groups_to_compute=groups),
-        stats.WordStats(folder, groups_to_compute=groups),
+        stats.WordStats(folder, groups_to_compute=groups, language=words),
         stats.TokenStats(folder, tokenizer, groups),
         language,
     ]
 
 
 def build(run: Run, tokenizer: str) -> tuple[LocalPipelineExecutor, LocalPipelineExecutor]:
+    words = PieceTokenizer()  # splits English as DataTrove does, for speed alone
     language = filters.LanguageFilter(["en"])
     language.model.MODEL_URL = str(language_model())
     steps = [
         READERS[run.data.format](run.data.folder, doc_progress=True, **run.reading),
-        split_words_once,  # for speed alone, as in_batches below
-        *statistics(f"{run.folder}/parts/before", tokenizer),
+        *statistics(f"{run.folder}/parts/before", tokenizer, words),
         language,
-        filters.GopherRepetitionFilter(),
-        filters.GopherQualityFilter(),
-        filters.C4QualityFilter(filter_no_terminal_punct=False),
-        filters.FineWebQualityFilter(),
-        *statistics(f"{run.folder}/parts/after", tokenizer),
+        filters.GopherRepetitionFilter(language=words),
+        filters.GopherQualityFilter(language=words),
+        filters.C4QualityFilter(filter_no_terminal_punct=False, language=words),
+        filters.FineWebQualityFilter(language=words),
+        *statistics(f"{run.folder}/parts/after", tokenizer, words),
     ]
     measure = LocalPipelineExecutor(
         pipeline=in_batches(steps),

@@ -15,12 +15,12 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline import dedup
 from datatrove.pipeline.dedup.bloom_filter import BloomFilterConfig
-from datatrove.pipeline.readers import JsonlReader, ParquetReader
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.word_tokenizers import WhitespaceTokenizer
 
 from examples_common import Run, command_line, counters, open_run, options, table
 from examples_common.duplicates import bloom_use, documents, held_per_million, judge
+from examples_common.readers import READERS
 
 TASKS = 4
 FINDER_WORKERS = 3
@@ -28,7 +28,6 @@ NORMALIZE = False
 BLOOM_BYTES = 2**21 - 1  # less one, or only two bits could ever be set
 BLOOM_HASHES = 7
 BLOOM_THRESHOLD = 0.95
-READERS = {"jsonl": JsonlReader, "parquet": ParquetReader}
 
 
 def content(doc: Document) -> str:

@@ -166,20 +166,6 @@ def test_nothing_to_read(source, formats, words, tmp_path, monkeypatch):
     assert all(word in str(error.value) for word in words), error.value
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".zst"])
-def test_a_file_that_was_cut(suffix, run, tmp_path):
-    path = tmp_path / "mine" / f"a.jsonl{suffix}"
-    noise = random.Random(0)
-    write(path, [{"text": "".join(noise.choices("abcdefgh ", k=2000))} for _ in range(400)])
-    path.write_bytes(path.read_bytes()[:-100_000])
-    done = run("01", "--source", "mine")
-    assert done.code == 1
-    assert f"Damaged input, fetch it again or take it out: mine/{path.name}" in done.stderr.replace(
-        str(tmp_path) + "/", ""
-    )
-    assert not list(done.folder.rglob("*.jsonl.gz"))
-
-
 # ---- WARC files, and what is left of them when they break ------------------------------------
 
 
@@ -360,7 +346,9 @@ def test_c4_is_read_in_part(hub, run, tmp_path):
     local.parent.mkdir()
     local.write_bytes(gzip.compress(lines))
     offline = run("01", "--source", local)
-    assert done.stdout == offline.stdout
+    tables, _, verdict = done.stdout.partition("\nThe run is whole. ")
+    assert tables == offline.stdout.partition("\nThe run is whole. ")[0]
+    assert "(up to --limit), 1000 read, 0 rejected." in verdict
     assert in_order(done) == in_order(offline)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import shutil
 import struct
 from collections import Counter
 from functools import cache
@@ -97,9 +96,9 @@ def numbers(done) -> dict[str, list[int]]:
 
 
 def windows(done) -> list[int]:
-    line = done.stdout.splitlines()[-1]
-    pattern = r"(\d+) windows of (\d+) \+ 1 tokens, (\d+) tokens left over"
-    return [int(n) for n in re.fullmatch(pattern, line).groups()]
+    pattern = r"^(\d+) windows of (\d+) \+ 1 tokens, (\d+) tokens left over$"
+    (found,) = re.findall(pattern, done.stdout, re.M)
+    return [int(n) for n in found]
 
 
 def comparison(done) -> dict[str, list[str]]:
@@ -213,14 +212,15 @@ def test_a_second_run_is_the_same(bare, tmp_path):
 def test_one_task_gives_the_same_documents_in_another_order(bare, run):
     done = run("03", "--tasks", 1)
     assert done.code == 0, done.stderr
-    assert done.stdout == bare("03").stdout
+    tables, other = (d.stdout.partition("\nThe run is whole.")[0] for d in (done, bare("03")))
+    assert tables == other
     assert Counter(merged(done)) == Counter(merged(bare("03")))
     assert merged(done) != merged(bare("03"))
 
 
-def test_resume_and_a_token_file_that_was_changed(bare, run, tmp_path):
+def test_resume_and_a_token_file_that_was_changed(bare, run):
     """What is missing is made again; a file that does not hold the documents is noticed."""
-    folder = shutil.copytree(bare("03").folder, tmp_path / "output" / "03_tokenization")
+    folder = run("03").folder
     for step in ("tokenize", "merge"):
         (folder / f"logs/{step}/completions/00000").unlink()
     (folder / "tokens/00000_unshuffled.ds").write_bytes(b"half a file")

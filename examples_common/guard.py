@@ -1,0 +1,312 @@
+"""What makes a run trustworthy: alone in its folder, tasks that check their files, a verdict.
+
+A task of a guarded executor claims its rank, removes what an earlier attempt at it left, runs,
+reads its own files back to their end, compares them with what its writers counted, and only then is
+marked complete. So a completion is worth believing, on one machine as on a thousand, and the check
+at the end is no more than a listing.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import shlex
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from datatrove.executor.base import PipelineExecutor
+from datatrove.io import DataFolder, get_datafolder
+from datatrove.pipeline.base import PipelineStep
+from datatrove.pipeline.dedup import MinhashDedupBuckets
+from datatrove.pipeline.writers.disk_base import DiskWriter
+from fasteners import InterProcessLock
+
+from .errors import LessonError
+from .processes import belong_to_parent
+
+LOCK = "run.lock"
+#: Folders of a logging folder, each with a file a rank: who works on it, and what it left.
+OWNERS, CHECKED = "owners", "checked"
+BLOCK = 1 << 20
+#: Packages on which the content of a document depends.
+PACKAGES = ("datatrove", "trafilatura", "spacy", "tokenizers")
+
+
+# ---- before: one run at a time, and the same one --------------------------------------------
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder, which the end of this process frees, however it ends.
+
+    Raises LessonError that names the run that holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = InterProcessLock(folder / LOCK)
+    if not lock.acquire(blocking=False):
+        raise LessonError(
+            f"another run is at work in {folder} ({(folder / LOCK).read_text().strip()}): wait for "
+            "its end, stop it, or choose another folder with --output."
+        )
+    try:
+        # By the lock's own handle: closing another one of the same file would free the lock.
+        lock.lockfile.truncate(0)
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        lock.lockfile.write(f"pid {os.getpid()} on {socket.gethostname()}: {command}\n")
+        lock.lockfile.flush()
+        yield
+    finally:
+        lock.release()
+
+
+def fingerprint(script: str, leave_out: Iterable[str] = ()) -> dict[str, dict[str, str]]:
+    """What decides about the documents of a lesson, besides its options and its input.
+
+    Returns its ``constants`` as they are written, a hash of the ``code`` of each function and class
+    that ``main`` reaches (but through those named ``show...``, which only print), and the
+    ``versions`` of packages.
+    """
+    defined: dict[str, ast.AST] = {}
+    for node in ast.parse(Path(script).read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined[node.name] = node
+        elif isinstance(node, ast.Assign):
+            defined |= {t.id: node.value for t in node.targets if isinstance(t, ast.Name)}
+    defined = {n: d for n, d in defined.items() if n not in leave_out and not n.startswith("show")}
+    reached, todo = {"main"}, ["main"]
+    while todo:
+        names = {n.id for n in ast.walk(defined[todo.pop()]) if isinstance(n, ast.Name)}
+        todo += sorted((names & set(defined)) - reached)
+        reached |= names & set(defined)
+    texts = {name: ast.unparse(defined[name]) for name in sorted(reached)}
+    return {
+        "constants": {name: text for name, text in texts.items() if name.isupper()},
+        "code": {
+            name: hashlib.sha256(text.encode()).hexdigest()[:12]
+            for name, text in texts.items()
+            if not name.isupper()
+        },
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def differences(before: dict, now: dict) -> list[str]:
+    """What changed between the records of two runs, in words."""
+    found = []
+    for name, value in now.items():
+        old = before.get(name)
+        if name == "code":
+            changed = [n for n in {**(old or {}), **value} if (old or {}).get(n) != value.get(n)]
+            found += [f"the code of {n} was changed" for n in changed]
+        elif isinstance(value, dict) and isinstance(old, dict):
+            found += differences(
+                {n: old.get(n) for n in {**old, **value}}, {**dict.fromkeys(old), **value}
+            )
+        elif old != value:
+            found.append(f"{name} was {old!r}, is {value!r}")
+    return found
+
+
+# ---- a task ----------------------------------------------------------------------------------
+
+
+def guard(executor: PipelineExecutor) -> None:
+    """Make the tasks of an executor claim, clean and check; here or where Slurm unpickles it."""
+    executor._run_for_rank = partial(_run_task, executor)
+
+
+def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
+    belong_to_parent()
+    if executor.is_rank_completed(rank):
+        return type(executor)._run_for_rank(executor, rank, *args, **kwargs)
+    owner = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"
+    with executor.logging_dir.open(f"{OWNERS}/{rank:05d}", "w") as claim:
+        claim.write(owner)
+    discard(executor, [rank])
+    # A copy, since tasks of one Slurm job would add their statistics to those of the one before.
+    pipeline, executor.pipeline = executor.pipeline, deepcopy(executor.pipeline)
+    executor.mark_rank_as_completed = partial(_complete, executor, owner)
+    try:
+        return type(executor)._run_for_rank(executor, rank, *args, **kwargs)
+    finally:
+        executor.pipeline = pipeline
+        del executor.mark_rank_as_completed
+
+
+def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
+    """Mark a rank as completed, once its files hold what its writers counted.
+
+    Raises RuntimeError when they do not, or when another process has claimed the rank since.
+    """
+    found: dict[str, dict[str, dict]] = {}
+    for folder, name in files_of(executor, [rank]):
+        found.setdefault(folder.path, {})[name] = read_back(folder, name)
+    counted = Counter()
+    for writer in _writers(executor):
+        total = writer.stats.stats.get("total")
+        counted[writer.output_folder.path] += int(total.total) if total else 0
+    for path, number in counted.items():
+        there = sum(file.get("documents", 0) for file in found.get(path, {}).values())
+        if there != number:
+            raise RuntimeError(f"task {rank} wrote {number} documents to {path}; {there} are there")
+    report = {
+        "read": {
+            name: account
+            for step in executor.pipeline
+            for name, account in getattr(step, "accounts", {}).items()
+        },
+        "wrote": {_relative(executor, path): files for path, files in found.items()},
+    }
+    for name, account in report["read"].items():
+        counted = account["documents"] + sum(
+            (*account["rejected"].values(), *account["skipped"].values())
+        )
+        if account["records"] != counted:
+            raise RuntimeError(
+                f"{name} has {account['records']} records, {counted} are accounted for"
+            )
+    if executor.logging_dir.read_text(f"{OWNERS}/{rank:05d}") != owner:
+        raise RuntimeError(f"another process has taken over task {rank}: this one ends")
+    with executor.logging_dir.open(f"{CHECKED}/{rank:05d}.json", "w") as stream:
+        json.dump(report, stream)
+    type(executor).mark_rank_as_completed(executor, rank)
+
+
+def read_back(folder: DataFolder, name: str) -> dict[str, int]:
+    """Read a file to its end; returns its ``bytes`` and, where it holds them, ``documents``.
+
+    Raises whatever reading a damaged file raises, or ValueError.
+    """
+    folder.invalidate_cache()
+    found = {"bytes": folder.info(name)["size"]}
+    if re.search(r"\.jsonl?(\.gz|\.zst)$|\.jsonl$", name):
+        last, found["documents"] = b"\n", 0
+        with folder.open(name, "rb", compression="infer") as stream:
+            while block := stream.read(BLOCK):
+                found["documents"] += block.count(b"\n")
+                last = block
+        if not last.endswith(b"\n"):
+            raise ValueError(f"{name} ends in the middle of a line")
+    elif name.endswith(".parquet"):
+        import pyarrow.parquet as pq
+
+        with folder.open(name, "rb") as stream, pq.ParquetFile(stream) as file:
+            found["documents"] = sum(batch.num_rows for batch in file.iter_batches())
+    elif name.endswith(".json"):
+        json.loads(folder.read_text(name))
+    elif name.endswith(".ds") and folder.exists(f"{name}.metadata"):
+        first, total, *_ = folder.read_text(f"{name}.metadata").split("\n")
+        expected = int(total) * int(first.rpartition("|")[2])
+        if found["bytes"] != expected:
+            raise ValueError(f"{name} has {found['bytes']} bytes, its metadata say {expected}")
+    return found
+
+
+def _relative(executor: PipelineExecutor, path: str) -> str:
+    """A path seen from the logging folder, so that a run may be moved; of a store it stays."""
+    logs = executor.logging_dir
+    return os.path.relpath(path, logs.path) if logs.is_local() and os.path.isabs(path) else path
+
+
+def _writers(executor: PipelineExecutor) -> Iterator[DiskWriter]:
+    for step in executor.pipeline:
+        for writer in (step, getattr(step, "exclusion_writer", None)):
+            if isinstance(writer, DiskWriter):
+                yield writer
+
+
+def _output_folders(executor: PipelineExecutor) -> dict[str, tuple[PipelineStep, DataFolder]]:
+    folders = {}
+    for step in executor.pipeline:
+        for owner in (step, getattr(step, "exclusion_writer", None)):
+            if getattr(owner, "output_folder", None) is not None:
+                folder = get_datafolder(owner.output_folder)
+                folders[folder.path] = (step, folder)
+    return folders
+
+
+def rank_of(name: str) -> int | None:
+    """Rank that wrote a file: the first part of its path that starts with five digits.
+
+    ParquetWriter puts the number of the file among those of its rank before, as in 000_00000.
+    """
+    found = (re.match(r"(?:\d{3}_)?(\d{5})(?!\d)", part) for part in name.split("/"))
+    return next((int(match[1]) for match in found if match), None)
+
+
+def files_of(executor: PipelineExecutor, ranks: Iterable[int]) -> Iterator[tuple[DataFolder, str]]:
+    """The files in an executor's output folders that some of its ranks write."""
+    ranks = set(ranks)
+    for step, folder in _output_folders(executor).values():
+        folder.invalidate_cache()
+        for name in folder.list_files() if ranks and folder.exists("") else ():
+            writer = rank_of(name)
+            if isinstance(step, MinhashDedupBuckets) and writer is not None:
+                # Named by bucket, and by the worker of that bucket.
+                each = executor.world_size // step.config.num_buckets
+                writer = writer * each + int(name.partition("_")[2][:2])
+            if executor.world_size == 1 or writer in ranks:
+                yield folder, name
+
+
+def discard(executor: PipelineExecutor, ranks: Iterable[int]) -> None:
+    """Remove what tasks have written that did not complete; it may look whole and is not.
+
+    Removed, not written over: a process that still writes to such a file, on a node that Slurm has
+    lost, then writes to a file without a name.
+    """
+    for folder, name in list(files_of(executor, ranks)):
+        folder.rm_file(name)
+
+
+# ---- after -----------------------------------------------------------------------------------
+
+
+def examine(
+    executor: PipelineExecutor, known: dict[str, dict[str, dict[str, int]]]
+) -> dict[str, dict]:
+    """Check a finished executor; returns what it read, an account for each input file.
+
+    Args:
+        known: for each output folder of the run the files in it, as ``read_back`` found them;
+            added to.
+
+    Raises LessonError when a rank is incomplete, or when there are other files than its tasks left.
+    """
+    if missing := executor.get_incomplete_ranks(skip_completed=True):
+        raise LessonError(
+            f"{len(missing)} of {executor.world_size} tasks of {executor.logging_dir.path} did not "
+            "complete: run the same command again with --resume."
+        )
+    read: dict[str, dict] = {}
+    for rank in range(executor.world_size):
+        report = json.loads(executor.logging_dir.read_text(f"{CHECKED}/{rank:05d}.json"))
+        read |= report["read"]
+        for path, files in report["wrote"].items():
+            if path.startswith(os.pardir):
+                path = os.path.normpath(os.path.join(executor.logging_dir.path, path))
+            known.setdefault(path, {}).update(files)
+    for path, (_, folder) in _output_folders(executor).items():
+        folder.invalidate_cache()
+        listing = folder.find("", detail=True) if folder.exists("") else {}
+        there = {n: i["size"] for n, i in listing.items() if i["type"] == "file"}
+        left = {n: file["bytes"] for n, file in known.get(path, {}).items()}
+        wrong = [n for n in there | left if there.get(n) != left.get(n)]
+        if wrong:
+            raise LessonError(
+                f"{path} does not hold what the tasks left there: {', '.join(sorted(wrong)[:5])} "
+                "came, went or changed since. Something else writes there; run the same command "
+                "again, without --resume."
+            )
+    return read
