@@ -1,5 +1,8 @@
-# make lessons   runs the five local lessons      make test   runs all tests
+# make lessons   runs the five local lessons
+# make test      runs the tests; make test-faults the long ones: drills on Slurm, a plan and its run
 # make cluster   installs Slurm and what it needs (Debian, Ubuntu)
+# make bench     measures the lessons' steps against DataTrove's own and other tools; FULL=1 at the
+#                sizes that are recorded in spec 08
 # Each target sets up what it needs in .venv; a second run reuses it.
 
 SHELL := /bin/sh
@@ -12,7 +15,7 @@ LOG := output/lessons.log
 CLUSTER_PACKAGES := slurm-wlm slurmdbd munge mariadb-server
 APT := apt-get install --yes --no-install-recommends $(CLUSTER_PACKAGES)
 
-.PHONY: lessons test cluster clean
+.PHONY: lessons test test-faults cluster bench clean
 
 .venv/lessons: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: needs Python 3.10 to 3.13; make PYTHON=/path/to/python"; exit 1; }
@@ -24,6 +27,10 @@ APT := apt-get install --yes --no-install-recommends $(CLUSTER_PACKAGES)
 
 .venv/test: .venv/lessons
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
+
+.venv/bench: .venv/lessons
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	@touch $@
 
 lessons: .venv/lessons
@@ -53,7 +60,14 @@ test: .venv/test
 	-@$(MAKE) --no-print-directory cluster
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 -m "not slow"
+
+test-faults: .venv/test
+	-@$(MAKE) --no-print-directory cluster
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 -m slow
+
+bench: .venv/bench
+	$(BIN)/python tests/benchmarks/bench.py $(if $(FULL),--full)
 
 clean:
 	rm -rf .venv output data/samples data/models

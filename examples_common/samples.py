@@ -404,17 +404,3 @@ def content_hashes(folder: Path) -> dict[str, str]:
         with opener(path, "rb") as stream:
             hashes[path.name] = hashlib.sha256(stream.read()).hexdigest()
     return hashes
-
-
-def main(name: str, docs: int = 0, shards: int = 0, output: str = "") -> None:
-    """Build a sample set of any size: c4, web, exact or near."""
-    folder = Path(output) if output else sample(name, docs or None)
-    if output:
-        build(name, folder, docs or None, shards or None)
-    print(folder)
-
-
-if __name__ == "__main__":
-    import typer
-
-    typer.run(main)

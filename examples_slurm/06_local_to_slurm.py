@@ -18,10 +18,11 @@ from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from datatrove.pipeline.filters import LambdaFilter, SamplerFilter
 from datatrove.pipeline.filters.base_filter import BaseFilter
-from datatrove.pipeline.readers import JsonlReader, ParquetReader
+from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
 from examples_common import Run, command_line, counters, open_run, options, table
+from examples_common.readers import READERS
 from examples_common.slurm import Cluster, cluster_settings
 
 MIN_CHARS = 600
@@ -29,7 +30,6 @@ KEYWORDS = ("buy now", "click here", "free shipping")
 SAMPLE_RATE = 0.5
 SEED = 42
 TASKS = 4
-READERS = {"jsonl": JsonlReader, "parquet": ParquetReader}
 
 
 def is_long_enough(doc: Document) -> bool:

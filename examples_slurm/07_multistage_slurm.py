@@ -15,11 +15,11 @@ from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from datatrove.pipeline import dedup
 from datatrove.pipeline.dedup.minhash import MinhashConfig
-from datatrove.pipeline.readers import JsonlReader, ParquetReader
 from datatrove.pipeline.writers import JsonlWriter
 
 from examples_common import LessonError, Run, command_line, counters, open_run, options, table
 from examples_common.near_duplicates import compare_texts, draw_recall, judge, largest_cluster
+from examples_common.readers import READERS
 from examples_common.slurm import Cluster, cluster_settings
 
 TASKS = 4
@@ -35,7 +35,6 @@ LIMITS = {  # GB of memory and time for each task
     "clusters": (2, "00:20:00"),
     "filter": (1, "00:10:00"),
 }
-READERS = {"jsonl": JsonlReader, "parquet": ParquetReader}
 
 
 def stages(run: Run) -> dict[str, tuple[int, list]]:

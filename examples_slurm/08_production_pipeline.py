@@ -9,20 +9,18 @@ no Slurm. Every dump has a folder of its own, so that the next one leaves the fi
 
 Takes a minute or two on two cores, 2 GB of memory for a task, 3 MB in
 output/08_production_pipeline. The first run ever fetches the language model of lesson 02 and
-unpacks DataTrove's URL lists, 120 MB, to the cache of Hugging Face.
+unpacks DataTrove's URL lists, 175 MB, to the cache of Hugging Face.
 """
 
 import re
-import sys
 from typing import Annotated
 
 import pyarrow as pa
 import typer
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.pipeline import dedup, filters
-from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.formatters import PIIFormatter
-from datatrove.pipeline.readers import JsonlReader, ParquetReader, WarcReader
+from datatrove.pipeline.readers import JsonlReader, ParquetReader
 from datatrove.pipeline.stats import DocStats, StatsMerger
 from datatrove.pipeline.tokens import DocumentTokenizer, TokensCounter
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
@@ -30,9 +28,15 @@ from pydantic import BaseModel
 
 from examples_common import LessonError, Run, command_line, counters, open_run, options, table
 from examples_common.cards import dataset_card
+from examples_common.fast_extraction import EarlyLanguageFilter
 from examples_common.language_model import language_model
+from examples_common.planner import print_plan
 from examples_common.profiles import Profile
+from examples_common.readers import READERS
 from examples_common.slurm import Cluster, cluster_settings
+from examples_common.sources import find_input
+from examples_common.speed import Speed, steps_for
+from examples_common.status import show_status
 from examples_common.vocabularies import tokenizer_file
 
 
@@ -79,8 +83,9 @@ SCHEMA = pa.schema(
 )
 
 
-def pipelines(run: Run, dump: str, tokenizer: str) -> dict[str, list]:
-    at = str(run.folder)
+def pipelines(run: Run, dump: str, tokenizer: str, speed: Speed) -> dict[str, list]:
+    # DataTrove's classes, or faster ones of the same name that decide the same.
+    at, by = str(run.folder), steps_for(speed)
 
     def removed(step: str, name: str = "${rank}.jsonl.gz") -> dict:
         return {"exclusion_writer": JsonlWriter(f"{at}/removed/{step}", name)}
@@ -89,25 +94,31 @@ def pipelines(run: Run, dump: str, tokenizer: str) -> dict[str, list]:
         # The same files for the signatures and for the filter: a document is known by its place.
         return JsonlReader(f"{at}/filtered", glob_pattern="*.jsonl.gz")
 
-    language = removed("3_language", "${language}/${rank}.jsonl.gz")
-    language = filters.LanguageFilter(CONFIG.languages, CONFIG.language_threshold, **language)
-    language.model.MODEL_URL = str(language_model())
+    language = filters.LanguageFilter(
+        CONFIG.languages,
+        CONFIG.language_threshold,
+        **removed("3_language", "${language}/${rank}.jsonl.gz"),
+    )
+    early = EarlyLanguageFilter(CONFIG.languages, **removed("2_early_language"))
+    early.model.MODEL_URL = language.model.MODEL_URL = str(language_model())
+    words = {"language": by.words()}
     minhash = dedup.minhash.MinhashConfig(**CONFIG.minhash)
     signatures, buckets, remove = (f"{at}/minhash/{n}" for n in ("signatures", "buckets", "remove"))
     return {
         "base": [
-            WarcReader(run.data.folder, default_metadata={"dump": dump}, **run.reading),
-            # First, since it needs no text. Loads 4.6 million domains, in every task anew.
-            filters.URLFilter(**CONFIG.url, **removed("1_url")),
-            Trafilatura(**CONFIG.extraction),
+            READERS["warc"](run.data.folder, default_metadata={"dump": dump}, **run.reading),
+            # First, since it needs no text.
+            by.url_filter(**CONFIG.url, **removed("1_url")),
+            *([early] if speed is Speed.early else []),
+            by.extractor(**CONFIG.extraction),
             language,
-            filters.GopherRepetitionFilter(**CONFIG.gopher_repetition, **removed("4_repetition")),
-            filters.GopherQualityFilter(**CONFIG.gopher_quality, **removed("5_quality")),
-            filters.C4QualityFilter(**CONFIG.c4, **removed("6_c4")),
-            filters.FineWebQualityFilter(**CONFIG.fineweb, **removed("7_fineweb")),
+            by.repetition_filter(**CONFIG.gopher_repetition, **words, **removed("4_repetition")),
+            filters.GopherQualityFilter(**CONFIG.gopher_quality, **words, **removed("5_quality")),
+            filters.C4QualityFilter(**CONFIG.c4, **words, **removed("6_c4")),
+            filters.FineWebQualityFilter(**CONFIG.fineweb, **words, **removed("7_fineweb")),
             JsonlWriter(f"{at}/filtered"),
         ],
-        "signatures": [filtered(), dedup.MinhashDedupSignature(signatures, minhash)],
+        "signatures": [filtered(), by.signature(signatures, minhash)],
         "buckets": [dedup.MinhashDedupBuckets(signatures, buckets, config=minhash)],
         "clusters": [dedup.MinhashDedupCluster(buckets, remove, minhash)],
         "dedup": [
@@ -146,11 +157,10 @@ def build(run: Run, dump: str, steps: dict, cluster: Cluster | None) -> list:
         executor = SlurmPipelineExecutor(
             steps[stage],
             tasks=tasks,
-            time=time,
+            time=cluster.time if "time" in cluster.model_fields_set else time,
             mem_per_cpu_gb=max(memory, cluster.memory),
             job_name=f"{dump}_{stage}",
-            # Starting Python takes longer than a bucket. Only where nothing is counted: tasks of
-            # one job add their statistics to those of the task before.
+            # Starting Python takes longer than a bucket.
             tasks_per_job=7 if stage == "buckets" else 1,
             depends=executors[-1] if executors else None,
             logging_dir=logs,
@@ -164,12 +174,12 @@ def build(run: Run, dump: str, steps: dict, cluster: Cluster | None) -> list:
 def funnel(executors: list) -> list[list]:
     (read, *base, _), (_, minhash, _) = counters(executors[0]), counters(executors[4])
     rows = [["read as HTML", None, None, read["documents"], None, None]]
-    for step, count in zip([*BASE, "minhash"], [*base, minhash], strict=True):
+    early = ["early_language"] if len(base) > len(BASE) else []
+    names = [BASE[0], *early, *BASE[1:], "minhash"]
+    for step, count in zip(names, [*base, minhash], strict=True):
         total, kept = count["total"], count["forwarded"]
         share = f"{1 - kept / max(total, 1):.1%}"
         rows.append([step, total, total - kept, kept, share, PUBLISHED.get(step)])
-    if lost := sum(base[1][why] for why in ("timeout", "broken_process", "clean_error")):
-        print(f"warning: {lost} pages were lost to time-outs or errors", file=sys.stderr)
     return rows
 
 
@@ -214,8 +224,16 @@ def main(
     dry_run: options.DryRun = False,
     wait: options.Wait = False,
     local: options.Local = False,
+    speed: Annotated[Speed, typer.Option(help="DataTrove's steps or faster ones.")] = Speed.fast,
+    plan: Annotated[
+        str, typer.Option(metavar="CORPUS", help="Plan for 90000 (WARCs), 85TB, or a dump's name.")
+    ] = "",
+    cores: Annotated[int, typer.Option(min=1, help="Cores that --plan counts on.")] = 1000,
+    status: Annotated[str, typer.Option(metavar="RUN", help="Show how far a run is.")] = "",
 ) -> None:
     """Make a data set of one dump of a crawl, on Slurm."""
+    if status:
+        return show_status(status)
     source = source or CONFIG.dumps.get(dump, "")
     if not source or not re.fullmatch(r"\w[\w.-]*", dump):
         raise LessonError(
@@ -223,10 +241,18 @@ def main(
         )
     # A run is not resumed with other settings, except for what it asks of Slurm.
     chosen = {**locals(), "config": CONFIG.model_dump(exclude={"dumps", "asks"})}
+
+    def steps(run: Run) -> dict[str, list]:
+        eos = CONFIG.tokens["eos_token"]
+        file = tokenizer_file(run.folder / "tokenizer.json", tokenizer, eos)
+        return pipelines(run, dump, file, speed)
+
+    if plan:
+        pages = find_input(source, "web", ("warc",), limit, None)
+        return print_plan(plan, cores, cluster_settings(settings), pages, steps)
     with open_run(__file__, chosen, sample="web", formats=("warc",), part=f"dumps/{dump}") as run:
-        file = tokenizer_file(run.folder / "tokenizer.json", tokenizer, CONFIG.tokens["eos_token"])
         cluster = None if local else cluster_settings(settings)
-        executors = build(run, dump, pipelines(run, dump, file), cluster)
+        executors = build(run, dump, steps(run), cluster)
         if cluster and not run.submit(executors[-1], cluster, wait, dry_run):
             return
         for executor in executors if local else []:

@@ -168,7 +168,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
 
 def test_a_set_of_any_size_from_the_command_line(tmp_path):
     done = subprocess.run(
-        f"{sys.executable} -m examples_common.samples web --docs 120 --shards 3".split()
+        f"{sys.executable} -m examples_common web --docs 120 --shards 3".split()
         + ["--output", str(tmp_path / "crawl")],
         capture_output=True,
         text=True,

@@ -142,32 +142,6 @@ def test_refused_before_submission(options, env, words, slurm, cluster):
     assert queue(cluster) == ""
 
 
-def test_a_task_that_fails_is_named_and_its_output_removed(slurm, cluster, tmp_path):
-    """One of two input files is cut; mended, --resume runs that task alone."""
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    for path in sorted(sample("c4").iterdir())[:2]:
-        (folder / path.name).write_bytes(path.read_bytes())
-    second = folder / "c4-00001.jsonl.gz"
-    whole = second.read_bytes()
-    second.write_bytes(whole[: len(whole) // 2] + b"\0" * (len(whole) - len(whole) // 2))
-    done = slurm("--wait", "--source", folder, "--tasks", 2)
-    assert done.code == 1
-    error = done.stderr.rpartition("error: ")[2]
-    assert "1 of 2 tasks of filter did not complete, the first is task 1" in error
-    assert "task_00001.log" in error and "--resume" in error
-    assert not (done.folder / "kept/00001.jsonl.gz").exists()
-    assert len(read_documents(done.folder / "kept")) > 20
-    assert queue(cluster) == ""
-    first = (done.folder / "kept/00000.jsonl.gz").stat().st_mtime
-    second.write_bytes(whole)
-    again = slurm("--wait", "--source", folder, "--tasks", 2, "--resume")
-    assert again.code == 0, again.stderr[-2000:]
-    assert (done.folder / "kept/00000.jsonl.gz").stat().st_mtime == first
-    local = run_script(lesson("01"), "--source", folder, "--tasks", 2, cwd=tmp_path)
-    assert again.stdout == local.stdout
-
-
 def test_submitting_twice_is_refused(slurm, cluster, tmp_path):
     """While jobs wait, a second submission would overwrite their list of ranks."""
     env = {**os.environ, **cluster}

@@ -305,22 +305,6 @@ def write_jsonl(path: Path, texts: list[str]) -> None:
     path.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
 
 
-def test_a_stage_that_fails(cluster, tmp_path):
-    texts = [doc["text"] for doc in documents().values()][:100]
-    for shard in range(2):
-        write_jsonl(tmp_path / f"own/{shard}.jsonl.gz", texts[shard * 50 : shard * 50 + 50])
-    damaged = tmp_path / "own/1.jsonl.gz"
-    damaged.write_bytes(damaged.read_bytes()[:-2000])
-    done = run_script(SCRIPT, "--source", "own", "--wait", cwd=tmp_path, env=cluster)
-    assert done.code == 1
-    assert "1 of 2 tasks of signatures did not complete, the first is task 1" in done.stderr
-    assert "Its log:" in done.stderr
-    assert queue(cluster) == ""
-    assert not (done.folder / "_SUCCESS").exists()
-    assert not (done.folder / "kept").exists()
-    assert not list(done.folder.glob("signatures/*/00001.minhash.sig"))
-
-
 def test_an_environment_that_is_not_there(cluster, tmp_path):
     options = ("--wait", "--set", "environment=/usr")
     done = run_script(SCRIPT, *options, cwd=tmp_path, env=cluster)

@@ -1,0 +1,227 @@
+"""What is measured: one function a variant, called in a process of its own by the harness.
+
+Each returns ``seconds`` and ``cpu`` of its timed part, and what its check needs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from time import time as clock
+from types import SimpleNamespace
+
+from datatrove.data import Document
+from datatrove.executor import LocalPipelineExecutor
+from harness import timed
+
+from examples_common import counters
+from examples_common.samples import sample
+
+REPO = Path(__file__).resolve().parent.parent.parent
+
+
+def texts(folder: str) -> Iterator[dict]:
+    """The records of the .jsonl.gz files of a folder."""
+    for path in sorted(Path(folder).glob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+def documents(folder: str) -> list[Document]:
+    return [Document(record["text"], str(i)) for i, record in enumerate(texts(folder))]
+
+
+def digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()
+
+
+# ---- tokenizing ------------------------------------------------------------------------------
+
+
+def tokenize_alone(folder: str, tokenizer: str) -> dict:
+    """What the tokenizers library alone takes from text to ids."""
+    from tokenizers import Tokenizer
+
+    encoder = Tokenizer.from_file(tokenizer)
+    found = [doc.text for doc in documents(folder)]
+    with timed() as time:
+        ids = [encoding.ids for encoding in encoder.encode_batch(found)]
+    return {**time, "tokens": sum(map(len, ids)) + len(ids)}
+
+
+def tokenize(folder: str, tokenizer: str) -> dict:
+    """DocumentTokenizer as lessons 03 and 08 use it: ids on disk, in shuffled order."""
+    from datatrove.pipeline.tokens import DocumentTokenizer
+
+    found = documents(folder)
+    with tempfile.TemporaryDirectory() as output:
+        step = DocumentTokenizer(output, tokenizer, eos_token="<|endoftext|>", seed=42)
+        _ = step.tokenizer
+        with timed() as time:
+            step.run(iter(found))
+        size = sum(path.stat().st_size for path in Path(output).glob("*.ds"))
+    return {**time, "tokens": size // step.token_size}
+
+
+# ---- exact duplicates ------------------------------------------------------------------------
+
+
+def dedup_stages(folder: str, tasks: int) -> dict:
+    """Lesson 05's three stages, one process, one task after the other."""
+    from datatrove.pipeline import dedup
+    from datatrove.pipeline.readers import JsonlReader
+    from datatrove.pipeline.writers import JsonlWriter
+
+    with tempfile.TemporaryDirectory() as at, timed() as time:
+        config = dedup.ExactDedupConfig(content_getter=lambda doc: doc.text)
+        read = JsonlReader(folder)
+        stages = [
+            (tasks, [read, dedup.ExactDedupSignature(f"{at}/signatures", config)]),
+            (1, [dedup.ExactFindDedups(f"{at}/signatures", f"{at}/duplicates", config)]),
+            (
+                tasks,
+                [
+                    read,
+                    dedup.ExactDedupFilter(f"{at}/duplicates", config),
+                    JsonlWriter(f"{at}/kept", compression=None, output_filename="${rank}.jsonl"),
+                ],
+            ),
+        ]
+        for number, (count, pipeline) in enumerate(stages):
+            LocalPipelineExecutor(pipeline, count, 1, f"{at}/logs/{number}").run()
+        kept = sum(len(path.open("rb").readlines()) for path in Path(f"{at}/kept").iterdir())
+    return {**time, "kept": kept}
+
+
+def dedup_set(folder: str) -> dict:
+    """A set of hashes in memory."""
+    with timed() as time:
+        kept = len({digest(record["text"]) for record in texts(folder)})
+    return {**time, "kept": kept}
+
+
+def dedup_duckdb(folder: str) -> dict:
+    """SELECT DISTINCT on a hash, on one thread as the others."""
+    import duckdb
+
+    with timed() as time:
+        duckdb.sql("SET threads = 1")
+        files = f"{folder}/*.jsonl.gz"
+        query = f"SELECT count(*) FROM (SELECT DISTINCT md5(text) FROM read_json('{files}'))"
+        kept = duckdb.sql(query).fetchall()[0][0]
+    return {**time, "kept": kept}
+
+
+# ---- the base stage of lesson 08, and its signatures ------------------------------------------
+
+
+def base_stage(pages: str, steps: str) -> dict:
+    """Lesson 08 from WARC files to filtered documents, in one task.
+
+    ``kept`` and ``dropped`` map ids to a hash of the text and to the step and reason.
+    """
+    lesson = runpy.run_path(str(REPO / "examples_slurm/08_production_pipeline.py"))
+    with tempfile.TemporaryDirectory() as at:
+        files = Path(at, "inputs.txt")
+        files.write_text("".join(f"{p.name}\n" for p in sorted(Path(pages).glob("*.warc*"))))
+        run = SimpleNamespace(
+            folder=at, reading={"paths_file": str(files)}, data=SimpleNamespace(folder=pages)
+        )
+        pipeline = lesson["pipelines"](run, "bench", "", lesson["Speed"](steps))["base"]
+        executor = LocalPipelineExecutor(pipeline, 1, 1, f"{at}/logs")
+        with timed() as time:
+            executor.run()
+        kept = {record["id"]: digest(record["text"]).hex() for record in texts(f"{at}/filtered")}
+        dropped = {
+            record["id"]: [step.name, record["metadata"].get("filter_reason")]
+            for step in Path(at, "removed").iterdir()
+            for part in {path.parent for path in step.rglob("*.jsonl.gz")}
+            for record in texts(str(part))
+        }
+        read = counters(executor)[0]["documents"]
+    return {**time, "read": read, "kept": kept, "dropped": dropped}
+
+
+def sign(folder: str, step: str) -> dict:
+    """Stage 1 of MinHash, with lesson 07's settings; ``files`` is a hash of what it wrote."""
+    from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
+
+    from examples_common.fast_minhash import FastMinhashSignature
+
+    signature = {"stock": MinhashDedupSignature, "fast": FastMinhashSignature}[step]
+    config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
+    found = documents(folder)
+    with tempfile.TemporaryDirectory() as at:
+        one = signature(at, config)
+        with timed() as time:
+            one.run(iter(found))
+        written = blake2b()
+        for path in sorted(Path(at).rglob("*.sig")):
+            written.update(path.relative_to(at).as_posix().encode() + path.read_bytes())
+    return {**time, "files": written.hexdigest()}
+
+
+def sign_elsewhere(folder: str, tool: str) -> dict:
+    """As many hashes of the same shingles by another tool; words are runs of letters and digits."""
+    import datasketch
+    import rensa
+
+    from examples_common.samples import words_of
+
+    found = documents(folder)
+    with timed() as time:
+        for doc in found:
+            words = words_of(doc.text)
+            shingles = [" ".join(words[i : i + 5]) for i in range(len(words) - 4)]
+            if tool == "rensa":
+                one = rensa.RMinHash(num_perm=112, seed=1)
+                one.update(shingles)
+            else:
+                one = datasketch.MinHash(num_perm=112)
+                one.update_batch([shingle.encode() for shingle in shingles])
+            one.digest()
+    return time
+
+
+# ---- whole lessons ---------------------------------------------------------------------------
+
+
+def lesson(script: str, arguments: list[str], guarded: bool = True) -> dict:
+    """A lesson, run as a reader does.
+
+    ``ready`` is the time until its run's folder was prepared (imports, sample data) in seconds,
+    ``pipeline`` the time in which its executors ran.
+
+    ``guarded=False`` runs it without the checks of the guard, as DataTrove alone would.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).with_name("hook")),
+            "BENCH_TIMES": f"{folder}/times.jsonl",
+            "BENCH_GUARDED": "yes" if guarded else "",
+        }
+        command = [sys.executable, str(REPO / script), *arguments]
+        start = clock()
+        with timed() as time:
+            subprocess.run(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, check=True)
+        first, *runs = list(map(json.loads, Path(f"{folder}/times.jsonl").read_text().splitlines()))
+        kept = texts(f"{folder}/output/{Path(script).stem}/kept")
+        together = blake2b(b"".join(sorted(digest(record["text"]) for record in kept)))
+    pipeline = {name: sum(run[name] for run in runs) for name in ("seconds", "cpu")}
+    ready = first["ready"] - start
+    return {**time, "ready": ready, "pipeline": pipeline, "kept": together.hexdigest()}
+
+
+if __name__ == "__main__":
+    case, arguments = globals()[sys.argv[1]], json.loads(sys.argv[2])
+    sample("c4")  # built on first use, outside of any timed part
+    print(json.dumps(case(**arguments)))

@@ -1,0 +1,358 @@
+"""The fast steps give what DataTrove's own give: words, texts, decisions, statistics, files."""
+
+from __future__ import annotations
+
+import base64
+import random
+import re
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import dill
+import pytest
+from datatrove.data import Document
+from datatrove.pipeline import filters
+from datatrove.pipeline.dedup import MinhashConfig, MinhashDedupSignature
+from datatrove.pipeline.extractors import Trafilatura
+from datatrove.pipeline.readers import JsonlReader, WarcReader
+from datatrove.utils.hashing import HashConfig
+from datatrove.utils.text import TextNormConfig
+from datatrove.utils.word_tokenizers import load_word_tokenizer
+from lxml import html
+
+from examples_common import fast_extraction, fast_minhash, fast_words
+from examples_common.articles import ARTICLES
+from examples_common.fast_extraction import (
+    LISTS,
+    EarlyLanguageFilter,
+    FastTrafilatura,
+    RememberedXPath,
+    remembered_xpaths,
+    visible_text,
+)
+from examples_common.fast_filters import FastGopherRepetitionFilter, FastURLFilter, LinesOnDisk
+from examples_common.fast_minhash import FastMinhashSignature
+from examples_common.fast_words import PieceTokenizer
+from examples_common.language_model import language_model
+from examples_common.samples import manifest, sample
+
+ENGLISH = [path.read_text(encoding="utf-8") for path in sorted(ARTICLES.glob("en/*.txt"))]
+FOREIGN = [path.read_text(encoding="utf-8") for path in sorted(ARTICLES.glob("[!e]*/*.txt"))[::3]]
+BLANKS = [chr(c) for c in range(0x3001) if chr(c).isspace()]
+EXTRACTION = {"favour_precision": True, "timeout": 30, "deduplicate": False}
+
+
+@pytest.fixture(scope="module")
+def fast() -> PieceTokenizer:
+    return PieceTokenizer()
+
+
+def same_split(fast: PieceTokenizer, text: str) -> None:
+    assert fast.word_tokenize(text) == fast.stock.word_tokenize(text)
+    assert fast.span_tokenize(text) == fast.stock.span_tokenize(text)
+    assert fast.sent_tokenize(text) == fast.stock.sent_tokenize(text)
+
+
+def odd_text(rng: random.Random, rules: list[str]) -> str:
+    """Special cases of spaCy, whole and cut, punctuation, scripts and blanks of all kinds."""
+    signs = [*".,:;!?()[]{}'\"’‘“”—–-…*_/\\<>8DPpXx0^=|#@&%$€°~+", "\u200b", "\u0301", "é", "İ"]
+    signs += ["文", "。", "！", "🙂", "km", "5kg", "U.S.", "http://a.b/c?d=e", "x@y.z", "p.m", "Mr"]
+    parts = []
+    for _ in range(rng.randrange(25)):
+        part = rng.choice(rules)
+        if rng.random() < 0.6:
+            part = "".join(rng.choices(signs, k=rng.randint(1, 4)))
+        parts.append(part[: rng.randint(0, len(part))] if rng.random() < 0.2 else part)
+        parts.append(rng.choice(["", "  ", "\n", *BLANKS]) if rng.random() < 0.4 else " ")
+    return "".join(parts)
+
+
+def test_words_of_the_articles(fast):
+    for text in ENGLISH + FOREIGN:
+        assert fast.word_tokenize(text) == fast.stock.word_tokenize(text)
+        assert fast.span_tokenize(text) == fast.stock.span_tokenize(text)
+    for line in "\n".join(ENGLISH[::5]).splitlines():
+        same_split(fast, line)
+    assert all(fast.look_up(text.split()) for text in ENGLISH)  # none through spaCy as a whole
+
+
+def test_words_of_odd_texts(fast, monkeypatch):
+    monkeypatch.setattr(fast_words, "REMEMBERED", 500)
+    rng = random.Random(8)
+    rules = list(fast.stock.tokenizer.tokenizer.rules)
+    for _ in range(800):
+        same_split(fast, odd_text(rng, rules))
+        assert len(fast._words) <= 500
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", ". ", "a.  ", "(8) is :) not (8 )", "word): (8"])
+def test_words_of_little(fast, text):
+    same_split(fast, text)
+
+
+def test_letters_alone_are_one_word(fast):
+    rules = fast.stock.tokenizer.tokenizer
+    letters = [chr(c) for c in range(sys.maxunicode + 1) if chr(c).isalpha()]
+    assert not any(map(rules.prefix_search, letters))
+    assert not any(map(rules.suffix_search, letters))
+    assert not rules.find_infix("".join(letters))
+    assert not any(map(rules.url_match, letters))
+
+
+@pytest.mark.parametrize(("language", "folder"), [("deu", "de"), ("spa", "es")])
+def test_words_of_other_languages(language, folder):
+    fast = PieceTokenizer(language)
+    for path in sorted(ARTICLES.glob(f"{folder}/*.txt")):
+        same_split(fast, path.read_text(encoding="utf-8")[:600])
+
+
+def test_a_language_that_is_split_otherwise():
+    with pytest.raises(ValueError, match="aii"):
+        PieceTokenizer("aii")
+
+
+def signatures(step: MinhashDedupSignature, texts: list[str], folder: Path) -> tuple[dict, dict]:
+    step.run((Document(text, str(i)) for i, text in enumerate(texts)), 3, 4)
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.sig")}
+    return files, step.stats.to_dict()["stats"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"n_grams": 3, "num_buckets": 5, "hashes_per_bucket": 4, "seed": 7},
+        {"hash_config": HashConfig(precision=32)},
+        {"hash_config": HashConfig(hash_fc="sha1")},
+        {"norm_config": TextNormConfig(False, True, False, False, False)},
+        {"norm_config": TextNormConfig(norm_weekdays=True, norm_monthnames=True)},
+    ],
+)
+def test_signatures(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(fast_minhash, "REMEMBERED", 3000)
+    monkeypatch.setattr(fast_minhash, "BATCH", 16)
+    rng = random.Random(5)
+    rules = list(load_word_tokenizer("eng").tokenizer.tokenizer.rules)
+    texts = [*ENGLISH[::8], *FOREIGN[::8], "", "four words of text", " ".join(["same"] * 9)]
+    texts += ["ΟΔΥΣΣΕΥΣ και ΟΔΟΣ, 1.234,5 ٣٫٥ ½ − ½am \u0301 Å ﬁ Ça on Monday, 3 May\n"]
+    texts += [odd_text(rng, rules) for _ in range(60)]
+    found = []
+    for cls in (MinhashDedupSignature, FastMinhashSignature):
+        folder = tmp_path / cls.__name__
+        found.append(signatures(cls(str(folder), MinhashConfig(**config)), texts, folder))
+    assert found[0] == found[1]
+    assert all(found[0][0].values())
+
+
+def test_signatures_of_nothing(tmp_path):
+    files, _ = signatures(FastMinhashSignature(str(tmp_path)), ["", "too short"], tmp_path)
+    assert len(files) == 14 and not any(files.values())
+
+
+def test_signatures_that_are_there(tmp_path):
+    stock, _ = signatures(MinhashDedupSignature(str(tmp_path)), ENGLISH[:5], tmp_path)
+    step = FastMinhashSignature(str(tmp_path), skip_existing_sigs=True)
+    assert signatures(step, ["other " * 50], tmp_path)[0] == stock
+
+
+def test_signatures_of_the_planted_clusters(tmp_path):
+    texts = [doc.text for doc in JsonlReader(str(sample("near")))(None, 0, 1)][:300]
+    found = []
+    for cls in (MinhashDedupSignature, FastMinhashSignature):
+        folder = tmp_path / cls.__name__
+        found.append(signatures(cls(str(folder)), texts, folder))
+    assert found[0] == found[1]
+
+
+def test_repetition(fast):
+    rng = random.Random(2)
+    words = ["ab", "a", "b", "ba", "c", "word", "other"]
+    texts = ENGLISH[::10] + ["", "x", "a b", "\n\n\n"]
+    for _ in range(150):
+        some = rng.choices(words, k=rng.randint(1, 7)) + rng.choices(ENGLISH[0].split(), k=20)
+        texts.append(" ".join(rng.choices(some, k=rng.randint(1, 150))))
+        phrases = [" ".join(rng.choices(some, k=rng.randint(3, 25))) for _ in range(9)]
+        texts.append(" ".join(rng.choices(phrases, k=12)))
+    reasons = set()
+    others = {"top_n_grams": ((4, 0.3),), "dup_n_grams": ((7, 0.3), (5, 0.2))}
+    for arguments in ({}, {"top_n_grams": ()}, others):
+        stock = filters.GopherRepetitionFilter(**arguments)
+        quick = FastGopherRepetitionFilter(**arguments, language=fast)
+        for text in texts:
+            result = stock.filter(Document(text, ""))
+            assert quick.filter(Document(text, "")) == result
+            reasons.add(str(result))
+    assert len(reasons) >= 10
+
+
+def test_lines_on_disk(tmp_path):
+    path = tmp_path / "domains"
+    path.write_text("b.org\n# c.org\n a.com \r\nä.de\n\nlast.net", encoding="utf-8")
+    lines = LinesOnDisk(path, {"more.org"})
+    for again in (lines, LinesOnDisk(path), dill.loads(dill.dumps(lines))):
+        assert all(line in again for line in ("b.org", "a.com", "ä.de", "", "last.net"))
+        assert not any(line in again for line in ("c.org", "# c.org", "org", "last", "\ud800"))
+    assert "more.org" in lines and "more.org" not in LinesOnDisk(path)
+    lines._hash = lambda line: 0  # another line with the hash of the first
+    lines._hashes = [0] * len(lines._hashes)
+    assert "a.com" in lines and "z.com" not in lines
+
+
+def test_url_decisions():
+    arguments = {"extra_domains": ["blocked.example.com"], "soft_word_threshold": 2}
+    stock, quick = filters.URLFilter(**arguments), FastURLFilter(**arguments)
+    stock.download_data()
+    rng = random.Random(3)
+    quick.download_data()
+    with open(quick.block_listed_domains.path, encoding="utf-8") as lines:
+        domains = [line.strip() for line in islice(lines, 0, None, 1500)]
+    urls = [f"https://{d}/page" for d in domains] + [f"http://{d[1:]}/" for d in domains]
+    urls += rng.sample(sorted(stock.block_listed_url), 300) + ["http://192.0.2.1/", "nothing"]
+    for words in (stock.banned_words, stock.soft_banned_words, stock.banned_subwords):
+        urls += [
+            "http://a.example.com/" + "-".join(rng.sample(sorted(words), 2)) for _ in range(99)
+        ]
+    reasons = set()
+    for url in [*urls, *(line["url"] for line in manifest(sample("web")))]:
+        doc = Document("", "", metadata={"url": url})
+        result = stock.filter(doc)
+        assert quick.filter(doc) == result, url
+        reasons.add(str(result))
+    assert len(reasons) == 7 and len(quick.block_listed_domains._hashes) > 4_000_000
+
+
+def base(quick: bool, source: Path) -> list:
+    """The steps of lesson 08 up to the last quality filter."""
+    words = PieceTokenizer() if quick else "eng"
+    language = filters.LanguageFilter(["en"])
+    language.model.MODEL_URL = str(language_model())
+    repetition = FastGopherRepetitionFilter if quick else filters.GopherRepetitionFilter
+    return [
+        WarcReader(str(source), glob_pattern="*-00000.warc.gz"),
+        # The domains have a test of their own.
+        (FastURLFilter if quick else filters.URLFilter)(use_integrated_lists=False),
+        (FastTrafilatura if quick else Trafilatura)(**EXTRACTION),
+        language,
+        repetition(language=words),
+        filters.GopherQualityFilter(language=words),
+        filters.C4QualityFilter(filter_no_terminal_punct=False, language=words),
+        filters.FineWebQualityFilter(language=words),
+    ]
+
+
+def run(steps: list) -> list[Document]:
+    data = None
+    for step in steps:
+        data = step(data, 0, 1)
+    return list(data)
+
+
+def test_base_stage():
+    stock, quick = base(False, sample("web")), base(True, sample("web"))
+    assert run(quick) == run(stock)
+    stats = [[step.stats.to_dict()["stats"] for step in steps] for steps in (stock, quick)]
+    assert stats[0] == stats[1]
+    assert sum("dropped_" in key for step in stats[0] for key in step) >= 8
+
+
+def pages(number: int) -> list[Document]:
+    return list(WarcReader(str(sample("web")), limit=number)(None, 0, 1))
+
+
+def test_extraction_of_attributes():
+    """Elements with the words that the expressions look for, alone, in parts and in pairs."""
+    rng = random.Random(4)
+    expressions = [x for found in LISTS for x in found if RememberedXPath.has_form(x)]
+    assert len(expressions) == 10
+
+    words = sorted({w for x in expressions for w in re.findall(r"[\"'](.+?)[\"']", x.path)})
+    names = ["class", "id", "role", "style", "itemprop", "aria-hidden", "data-component"]
+    names.append("data-lp-replacement-content")
+    for _ in range(15):
+        root = html.fromstring("<body></body>")
+        places = [root]
+        for _ in range(300):
+            tag = rng.choice(["div", "p", "span", "section", "article", "main", "list", "a", "li"])
+            element = html.Element(tag)
+            for name in rng.sample(names, rng.choice([0, 1, 1, 2])):
+                word = rng.choice(words)
+                word = word[rng.choice([0, 0, 1]) :].title() if rng.random() < 0.3 else word
+                element.set(name, rng.choice(["", "x ", "x"]) + word + rng.choice(["", " y", "y"]))
+            rng.choice(places).append(element)
+            places.append(element)
+        for expression in expressions:
+            every, stock = RememberedXPath(expression)(root), expression(root)
+            assert every == stock if "[1]" not in expression.path else every[:1] == stock[:1]
+
+
+def test_texts_of_pages(monkeypatch):
+    monkeypatch.setattr(fast_extraction, "REMEMBERED", 40)
+    before = [list(found) for found in LISTS]
+    stock, quick = Trafilatura(**EXTRACTION), FastTrafilatura(**EXTRACTION)
+    for doc in pages(60):
+        assert quick.extract(doc.text) == stock.extract(doc.text)
+    with pytest.raises(RuntimeError), remembered_xpaths():
+        assert LISTS[1] != before[1]
+        raise RuntimeError
+    assert [list(found) for found in LISTS] == before
+
+
+def test_early_language():
+    early = EarlyLanguageFilter(["en"])
+    early.model.MODEL_URL = str(language_model())
+    late = filters.LanguageFilter(["en"])
+    late.model.MODEL_URL = str(language_model())
+    truth = {line["url"]: line for line in manifest(sample("web"))}
+    dropped = 0
+    for doc in pages(300):
+        url, page = doc.metadata["url"], doc.text
+        if early.filter(doc) is True:
+            assert doc.text == page and "language" not in doc.metadata
+            continue
+        dropped += 1
+        assert truth[url]["language"] != "en" or truth[url]["kind"] == "gibberish"
+        assert doc.metadata["language_score"] and doc.text in visible_text(page)
+        assert not late.filter(Document(FastTrafilatura(**EXTRACTION).extract(page) or "", ""))
+    assert dropped >= 30
+
+
+def test_visible_text():
+    page = "<nav>menu</nav><p>A &lt;b&gt; <b>c</b></p><script>x<y></script>d<STYLE>e</style >f"
+    assert visible_text(page) == "A <b> c d f"
+    assert visible_text(page, 1) == "A"
+    assert visible_text("<p>seen<script>never closed</p> not") == "seen"
+    assert visible_text("<" * 200_000 + "<script " * 50_000) is not None  # in linear time
+
+
+def test_in_another_process(tmp_path):
+    """The steps reach a process that was started afresh, as a node of Slurm, with dill."""
+    steps = [
+        FastURLFilter(use_integrated_lists=False, extra_domains=["example.com"]),
+        FastTrafilatura(**EXTRACTION),
+        FastGopherRepetitionFilter(language=PieceTokenizer()),
+        FastMinhashSignature(str(tmp_path)),
+    ]
+    text, page = ENGLISH[0], f"<html><body><article><p>{ENGLISH[1]}</p></article></body></html>"
+    expected = FastMinhashSignature("unused").get_shingles(text).tolist()
+    steps[3].get_shingles(text)  # what it remembers does not travel
+    code = (
+        "import base64, dill, sys\n"
+        "from datatrove.data import Document\n"
+        "*steps, text, page = dill.loads(base64.b64decode(sys.stdin.read()))\n"
+        "url, extract, repetition, sign = steps\n"
+        "print(url.filter(Document('', '', metadata={'url': 'http://www.example.com/'})))\n"
+        "print(extract.extract(page)[-9:])\n"
+        "print(repetition.filter(Document(text, '')), len(sign._normalized))\n"
+        "print(sign.get_shingles(text).tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=base64.b64encode(dill.dumps([*steps, text, page])).decode(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    text_end = Trafilatura(**EXTRACTION).extract(page)[-9:]
+    assert done.stdout == f"(False, 'domain')\n{text_end}\nTrue 0\n{expected}\n"
