@@ -139,6 +139,9 @@ def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
     executor.mark_rank_as_completed = partial(_complete, executor, owner)
     try:
         return type(executor)._run_for_rank(executor, rank, *args, **kwargs)
+    except Exception as error:
+        error.task = rank  # travels with the error out of a worker, for a message to name
+        raise
     finally:
         executor.pipeline = pipeline
         del executor.mark_rank_as_completed

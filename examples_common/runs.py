@@ -269,10 +269,11 @@ class Run:
 
     def _explain(self, executor: PipelineExecutor, error: Exception) -> str:
         failed = executor.get_incomplete_ranks(skip_completed=True)
+        task = f"task {error.task}" if hasattr(error, "task") else "each task"
         lines = [
             f"{len(failed)} of {executor.world_size} tasks did not complete, and what they wrote "
             f"was removed. The first error was {type(error).__name__}: {error}",
-            f"The log of task {failed[0] if failed else 0} is in {executor.logging_dir.path}/logs.",
+            f"The log of {task} is in {executor.logging_dir.path}/logs.",
         ]
         if not self.data.is_local:
             lines.append(f"It was reading {', '.join(self.data.urls())}. {OFFLINE}")
