@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import LessonError
 
-JOBS, STAGES = "jobs.json", "stages.json"
+STAGES = "stages.json"
 
 EXCEPTION = re.compile(r"^(\w[\w.]*(?:Error|Exception|Exit)[^\n]*)", re.M)
 #: What tells most, first: Slurm's daemon on the node, the shell, srun.
@@ -148,8 +148,7 @@ def outcomes(jobs: list[str]) -> dict[str, str]:
 
 def jobs_of(folder: Path) -> list[str]:
     """Ids of the jobs that were submitted for the run in a folder."""
-    path = folder / JOBS
-    return json.loads(path.read_text()) if path.exists() else []
+    return [job for stage in stages_in(folder) for job in (*stage.arrays, stage.merge) if job]
 
 
 def refuse_if_queued(folder: Path) -> None:

@@ -157,7 +157,7 @@ class Run:
             print("the same command with --resume --wait. To stop them: scancel " + " ".join(jobs))
             return None
         try:
-            slurm.wait(stages, jobs, self.folder)
+            slurm.wait(stages, self.folder)
         except KeyboardInterrupt:
             raise LessonError(
                 f"the jobs go on without this script: {' '.join(jobs)}. To stop them: scancel."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import subprocess
@@ -21,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
 
 from .errors import LessonError
-from .jobs import JOBS, Stage, command, in_queue, outcomes, stages_in, write_stages
+from .jobs import Stage, command, in_queue, jobs_of, outcomes, stages_in, write_stages
 
 POLL_SECONDS = 1.0
 CHECK_SECONDS = 60
@@ -246,36 +245,35 @@ def submit(executor: SlurmPipelineExecutor, folder: Path) -> list[str]:
 
     Raises LessonError when Slurm refuses; then no job is left behind.
     """
-    stages, jobs = [_record_of(stage, folder) for stage in stages_of(executor)], []
-    sbatch = datatrove_slurm.launch_slurm_job
+    stages = [_record_of(stage, folder) for stage in stages_of(executor)]
+    write_stages(folder, stages)
+    launch = _launch(datatrove_slurm.launch_slurm_job, stages, folder)
 
-    def submit_and_record(contents, retriever, *args):
-        jobs.append(sbatch(contents, retriever, *args))
-        (folder / JOBS).write_text(json.dumps(jobs))
-        return jobs[-1]
+    def launch_and_record(contents, retriever, *args):
+        ids = launch(contents, retriever, *args)
+        write_stages(folder, stages)
+        return ids
 
     try:
-        with _launched_by(_launch(submit_and_record, stages, folder)):
+        with _launched_by(launch_and_record):
             executor.launch_job()
     except BaseException as error:
-        cancel(jobs)
+        cancel(jobs_of(folder))
         if isinstance(error, subprocess.CalledProcessError):
             raise LessonError(
                 f"sbatch refused the job ({error}); see its message above. {HOW}"
             ) from None
         raise
-    finally:
-        write_stages(folder, stages)
-    return jobs
+    return jobs_of(folder)
 
 
-def wait(stages: list[SlurmPipelineExecutor], jobs: list[str], folder: Path) -> None:
+def wait(stages: list[SlurmPipelineExecutor], folder: Path) -> None:
     """Follow the jobs of the run in a folder to their end, with the tasks done on stderr.
 
     Raises LessonError when a task failed, naming it and its log; what can no longer run is
     cancelled.
     """
-    shown = ""
+    jobs, shown = jobs_of(folder), ""
     while True:
         waiting = in_queue(jobs)
         left = [len(s.get_incomplete_ranks(skip_completed=True)) for s in stages]

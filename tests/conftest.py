@@ -148,6 +148,18 @@ def cluster_script(name: str) -> Iterator[Callable]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+def s3_filesystem(env: dict[str, str]):
+    """The file system of an object store, with the endpoint and the keys in ``env``."""
+    import s3fs
+
+    return s3fs.S3FileSystem(
+        key=env["AWS_ACCESS_KEY_ID"],
+        secret=env["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=env["AWS_ENDPOINT_URL"],
+        skip_instance_cache=True,
+    )
+
+
 def exports(done: subprocess.CompletedProcess) -> dict[str, str]:
     """The variables that `local_cluster.py env` printed."""
     return dict(re.findall(r"export (\w+)=(.*)", done.stdout))

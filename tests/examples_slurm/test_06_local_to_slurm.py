@@ -10,8 +10,9 @@ import subprocess
 import time
 
 import pytest
-from conftest import lesson, read_documents, run_script
+from conftest import lesson, read_documents, run_script, s3_filesystem
 
+from examples_common.jobs import Stage, jobs_of, write_stages
 from examples_common.object_store import ObjectStore
 from examples_common.samples import sample
 
@@ -158,11 +159,11 @@ def test_submitting_twice_is_refused(slurm, cluster, tmp_path):
         folder = tmp_path / "output" / "06_local_to_slurm"
         folder.mkdir(parents=True)
         (folder / "run.json").write_text("{}")
-        (folder / "jobs.json").write_text(json.dumps([job]))
+        write_stages(folder, [Stage("filter", "logs", "slurm_logs", 1, arrays=[job])])
         again = slurm("--wait")
         assert again.code == 1
         assert f"scancel {job}" in again.stderr
-        assert json.loads((folder / "jobs.json").read_text()) == [job]
+        assert jobs_of(folder) == [job]
     finally:
         subprocess.run(["scontrol", "update", "partition=learn", "state=up"], env=env, check=True)
         subprocess.run(["scancel", job], env=env, check=True)
@@ -172,18 +173,11 @@ def test_submitting_twice_is_refused(slurm, cluster, tmp_path):
 
 def test_from_and_to_an_object_store(slurm, bare, tmp_path, cluster):
     """Input and output on s3://, keys from the environment and nowhere else."""
-    import s3fs
-
     store = ObjectStore(tmp_path / "store")
     store.start()
     try:
         env = store.environment()
-        fs = s3fs.S3FileSystem(
-            key=env["AWS_ACCESS_KEY_ID"],
-            secret=env["AWS_SECRET_ACCESS_KEY"],
-            endpoint_url=env["AWS_ENDPOINT_URL"],
-            skip_instance_cache=True,
-        )
+        fs = s3_filesystem(env)
         fs.mkdir("lesson")
         for path in sample("c4").iterdir():
             fs.put(str(path), f"lesson/c4/{path.name}")

@@ -29,6 +29,7 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
 from examples_common import LessonError, Run
+from examples_common.jobs import jobs_of
 from examples_common.samples import jaccard, manifest, sample
 from examples_common.sources import find_input
 
@@ -271,7 +272,7 @@ def test_resume_runs_only_what_is_missing(on_slurm, cluster, tmp_path):
     assert done.code == 0, done.stderr[-3000:]
     assert done.stdout == on_slurm.stdout
     assert gzip.decompress(lost.read_bytes()) == gzip.decompress(whole)
-    assert len(json.loads((on_slurm.folder / "jobs.json").read_text())) == 2  # one array, its merge
+    assert len(jobs_of(on_slurm.folder)) == 2  # one array, its merge
 
 
 def test_dry_run(cluster, tmp_path):

@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from conftest import s3_filesystem
 from test_local_cluster import listening
 
 from examples_common.object_store import ObjectStore
@@ -25,21 +26,9 @@ def store(tmp_path_factory):
     store.stop()
 
 
-def filesystem(store, **changes: str):
-    import s3fs
-
-    settings = store.environment() | changes
-    return s3fs.S3FileSystem(
-        key=settings["AWS_ACCESS_KEY_ID"],
-        secret=settings["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=settings["AWS_ENDPOINT_URL"],
-        skip_instance_cache=True,
-    )
-
-
 @pytest.fixture
 def bucket(store):
-    fs = filesystem(store)
+    fs = s3_filesystem(store.environment())
     name = f"b{uuid.uuid4().hex[:8]}"
     fs.mkdir(name)
     return fs, name
@@ -82,7 +71,7 @@ def test_listing_and_deletion(bucket):
 def test_wrong_keys_are_refused(store, bucket):
     _, name = bucket
     with pytest.raises((PermissionError, OSError)):
-        filesystem(store, AWS_SECRET_ACCESS_KEY="wrong").ls(name)
+        s3_filesystem(store.environment() | {"AWS_SECRET_ACCESS_KEY": "wrong"}).ls(name)
 
 
 def test_datatrove_reads_and_writes(store, tmp_path):
@@ -112,4 +101,4 @@ def test_data_survives_a_restart(store, bucket):
     store.stop()
     assert not store.running()
     store.start()
-    assert filesystem(store).cat(f"{name}/kept") == b"still here"
+    assert s3_filesystem(store.environment()).cat(f"{name}/kept") == b"still here"

@@ -19,22 +19,24 @@ from warcio.archiveiterator import ArchiveIterator
 
 from examples_common import LessonError
 from examples_common.guard import guard
-from examples_common.planner import (
-    DUMPS,
+from examples_common.measuring import (
     Buckets,
     Clusters,
-    Corpus,
-    Limits,
     Line,
     Profile,
     Range,
     Sample,
     cut_sample,
     exactly,
+    measure,
+)
+from examples_common.planner import (
+    DUMPS,
+    Corpus,
+    Limits,
     find_corpus,
     limits_of,
     make_plan,
-    measure,
 )
 from examples_common.runs import Run, counters
 from examples_common.samples import build

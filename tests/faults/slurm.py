@@ -71,7 +71,7 @@ PLACES = {
 #: The hundredth document of each task of lesson 06 on its sample, when all files are open.
 AT = {rank: f"c4-0000{rank}.jsonl.gz/100" for rank in range(4)}
 #: What differs between a run on Slurm and one without.
-OF_SLURM = ("slurm_logs/", "jobs.json", "stages.json")
+OF_SLURM = ("slurm_logs/", "stages.json")
 
 
 class Cluster:

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from conftest import s3_filesystem
 from drills import contents, wait_until
 from slurm import (
     AT,
@@ -22,6 +23,7 @@ from slurm import (
 )
 
 from examples_common.daemons import started_at
+from examples_common.jobs import jobs_of
 from examples_common.object_store import ObjectStore
 from examples_common.slurm import Cluster as Settings
 
@@ -122,23 +124,11 @@ def store(tmp_path_factory):
     store.stop()
 
 
-def s3(store: ObjectStore):
-    import s3fs
-
-    env = store.environment()
-    return s3fs.S3FileSystem(
-        key=env["AWS_ACCESS_KEY_ID"],
-        secret=env["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=env["AWS_ENDPOINT_URL"],
-        skip_instance_cache=True,
-    )
-
-
 @pytest.fixture
 def remote(cluster, store, tmp_path):
     """A drill that writes its documents to a bucket of its own."""
     bucket = f"b{uuid4().hex[:8]}"
-    s3(store).mkdir(bucket)
+    s3_filesystem(store.environment()).mkdir(bucket)
     with SlurmDrill("06", tmp_path, cluster, "--wait", "--output", f"s3://{bucket}/out") as drill:
         drill.env |= store.environment()
         drill.bucket = bucket
@@ -148,7 +138,9 @@ def remote(cluster, store, tmp_path):
 def assert_recovered_there(done, remote, store, undisturbed) -> None:
     assert done.code == 0, done.stderr[-3000:]
     assert done.stdout == undisturbed.stdout
-    s3(store).get(f"{remote.bucket}/out", str(remote.cwd / "out"), recursive=True)
+    s3_filesystem(store.environment()).get(
+        f"{remote.bucket}/out", str(remote.cwd / "out"), recursive=True
+    )
     wanted = documents(undisturbed.folder)
     assert contents(remote.cwd / "out") == {
         name: wanted[name] for name in wanted if name.startswith(("kept/", "excluded/"))
@@ -183,9 +175,9 @@ def test_credentials_expire_in_mid_run(remote, undisturbed, store):
     assert_failed(
         remote.end(), "4 of 4 tasks of filter did not complete, the first is task 0: ", "Forbidden"
     )
-    jobs = (remote.folder / "jobs.json").read_bytes()
+    jobs = jobs_of(remote.folder)
     with_old_keys = remote.run("--resume")
-    assert (remote.folder / "jobs.json").read_bytes() == jobs
+    assert jobs_of(remote.folder) == jobs
     assert_failed(with_old_keys, f"error: s3://{remote.bucket}/out cannot be written: ")
     remote.env |= store.environment()
     assert_recovered_there(remote.run("--resume"), remote, store, undisturbed)
@@ -224,4 +216,4 @@ print(LocalPipelineExecutor(steps, logging_dir="logs").run().stats[-1].stats["to
     assert done.stdout == "1\n"
     assert "Exception ignored in" in done.stderr
     assert (remote.cwd / "logs/completions/00000").exists()
-    assert s3(store).find(f"{remote.bucket}/out") == []
+    assert s3_filesystem(store.environment()).find(f"{remote.bucket}/out") == []

@@ -15,6 +15,7 @@ from slurm import (
     undisturbed_run,
 )
 
+from examples_common.jobs import Stage, jobs_of, stages_in
 from examples_common.samples import build
 
 pytestmark = pytest.mark.slow
@@ -43,10 +44,9 @@ def drill(cluster, tmp_path, source):
         yield drill
 
 
-def stages(drill) -> dict[str, dict]:
+def stages(drill) -> dict[str, Stage]:
     """What was submitted last, by stage."""
-    records = json.loads((drill.folder / "stages.json").read_text())
-    return {record["name"]: record for record in records}
+    return {stage.name: stage for stage in stages_in(drill.folder)}
 
 
 def test_a_task_in_stage_2_of_4_raises(drill, undisturbed, cluster):
@@ -65,7 +65,7 @@ def test_a_task_in_stage_2_of_4_raises(drill, undisturbed, cluster):
     assert errors(status) == {("buckets", 3): error}
     drill.mend()
     assert_recovered(drill.run_next(status), undisturbed)
-    assert stages(drill)["signatures"]["arrays"] == []
+    assert stages(drill)["signatures"].arrays == []
     assert json.loads((drill.folder / "logs/buckets/ranks_to_run.json").read_text()) == [3]
     status = drill.status()
     assert all(tasks == complete for tasks, complete, *_ in rows(status).values())
@@ -77,7 +77,7 @@ def test_a_task_of_the_first_of_two_arrays_raises(drill, undisturbed):
     drill.fault("raise", "signatures-0")
     done = drill.run("--set", "max_array_size=2")
     assert_failed(done, "1 of 4 tasks of signatures did not complete, the first is task 0: ")
-    assert len(stages(drill)["signatures"]["arrays"]) == 2
+    assert len(stages(drill)["signatures"].arrays) == 2
     completions = drill.folder / "logs/signatures/completions"
     assert {p.name for p in completions.iterdir()} == {"00001", "00002", "00003"}
     assert not (drill.folder / "logs/buckets/owners").exists()
@@ -91,6 +91,6 @@ def test_stage_4_with_other_tasks_than_stage_1(drill, undisturbed, cluster):
     assert_failed(
         done, "error: the stages signatures and filter must share their reader and tasks."
     )
-    assert not (drill.folder / "jobs.json").exists()
+    assert not jobs_of(drill.folder)
     drill.replace('"filter": (2, ', '"filter": (run.tasks, ')
     assert_recovered(drill.run(), undisturbed)

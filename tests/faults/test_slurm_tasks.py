@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from slurm import (
     rows,
     undisturbed_run,
 )
+
+from examples_common.jobs import jobs_of
 
 pytestmark = pytest.mark.slow
 
@@ -136,13 +137,13 @@ def test_submitted_twice(cluster, tmp_path, undisturbed):
         status = drill.status()
         assert rows(status)["filter"] == ["4", "0", "0", "4", "0"]
         assert status.endswith("Next: wait, and look again.\n")
-        jobs = (drill.folder / "jobs.json").read_text()
+        jobs = jobs_of(drill.folder)
         for more in ((), ("--resume", "--wait")):
             again = drill.run(*more)
             assert again.code == 1
             assert "are in the queue" in again.stderr
-            assert again.stderr.endswith(f"scancel {' '.join(json.loads(jobs))}\n")
-        assert (drill.folder / "jobs.json").read_text() == jobs
+            assert again.stderr.endswith(f"scancel {' '.join(jobs)}\n")
+        assert jobs_of(drill.folder) == jobs
         drill.mend()
         wait_until(lambda: not cluster.queue(), "the end of the jobs")
         assert_recovered(drill.run("--resume", "--wait"), undisturbed)
