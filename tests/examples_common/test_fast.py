@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dill
 import pytest
+from conftest import REPO
 from datatrove.data import Document
 from datatrove.pipeline import filters
 from datatrove.pipeline.dedup import MinhashConfig, MinhashDedupSignature
@@ -26,6 +27,7 @@ from examples_common import fast_extraction, fast_minhash, fast_words
 from examples_common.articles import ARTICLES
 from examples_common.fast_extraction import (
     LISTS,
+    LOOKED_AT,
     EarlyLanguageFilter,
     FastTrafilatura,
     RememberedXPath,
@@ -316,6 +318,15 @@ def test_early_language():
         assert doc.metadata["language_score"] and doc.text in visible_text(page)
         assert not late.filter(Document(FastTrafilatura(**EXTRACTION).extract(page) or "", ""))
     assert dropped >= 30
+
+
+def test_the_page_says_when_a_page_is_dropped_early():
+    page = " ".join((REPO / "spec/08_production_pipeline.md").read_text(encoding="utf-8").split())
+    early = EarlyLanguageFilter(["en"])
+    assert f"looks at the first {LOOKED_AT:,} visible characters" in page
+    assert f"when there are {early.min_length} of them and the model gives" in page
+    assert f"less than {early.language_threshold}. The filter after" in page
+    assert f"the threshold is {early.language_threshold};" in page
 
 
 def test_visible_text():
