@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fasteners import InterProcessLock
 
 from examples_common import LessonError
 from examples_common.daemons import program
@@ -85,15 +87,21 @@ def with_constants(script: Path, changes: dict[str, str], target: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory):
-    """Run a lesson bare, once a session: ``bare("01")``."""
-    runs: dict[str, Finished] = {}
+    """Run a lesson bare, once for all tests, whichever process they are in: ``bare("01")``."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
 
     def run(number: str) -> Finished:
-        if number not in runs:
-            done = run_script(lesson(number), cwd=tmp_path_factory.mktemp(f"bare{number}"))
-            assert done.code == 0, done.stderr[-3000:]
-            runs[number] = done
-        return runs[number]
+        kept, cwd = place / f"bare{number}.pickle", place / f"bare{number}"
+        with InterProcessLock(place / f"bare{number}.lock"):
+            if not kept.exists():
+                shutil.rmtree(cwd, ignore_errors=True)
+                cwd.mkdir()
+                kept.write_bytes(pickle.dumps(run_script(lesson(number), cwd=cwd)))
+        done = pickle.loads(kept.read_bytes())
+        assert done.code == 0, done.stderr[-3000:]
+        return done
 
     return run
 

@@ -187,13 +187,6 @@ def test_the_bare_run(bare):
         assert (done.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_second_bare_run_prints_the_same(bare):
-    """The spec's block is from another run, in another folder."""
-    spec = (lesson("04").parent.parent / "spec/04_statistics.md").read_text(encoding="utf-8")
-    block = spec.partition("<!-- output -->")[2].partition("<!-- /output -->")[0]
-    assert block == f"\n```text\n{bare('04').stdout.strip()}\n```\n"
-
-
 def test_one_task_gives_the_same(small, tmp_path):
     done = run_script(lesson("04"), "--docs", DOCS, "--tasks", 1, cwd=tmp_path)
     last = "How n_words was merged"
