@@ -86,8 +86,11 @@ def with_constants(script: Path, changes: dict[str, str], target: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bare(tmp_path_factory):
-    """Run a lesson bare, once for all tests, whichever process they are in: ``bare("01")``."""
+def bare(tmp_path_factory, request):
+    """Run a lesson bare, once for all tests, whichever process they are in: ``bare("01")``.
+
+    Those on Slurm are followed to their end.
+    """
     place = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         place = place.parent
@@ -98,7 +101,9 @@ def bare(tmp_path_factory):
             if not kept.exists():
                 shutil.rmtree(cwd, ignore_errors=True)
                 cwd.mkdir()
-                kept.write_bytes(pickle.dumps(run_script(lesson(number), cwd=cwd)))
+                how = {"env": request.getfixturevalue("cluster")} if number >= "06" else {}
+                done = run_script(lesson(number), *(["--wait"] if how else []), cwd=cwd, **how)
+                kept.write_bytes(pickle.dumps(done))
         done = pickle.loads(kept.read_bytes())
         assert done.code == 0, done.stderr[-3000:]
         return done

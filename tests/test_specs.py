@@ -46,11 +46,11 @@ def test_output_block(spec, index, tmp_path, pytestconfig, request):
     options = [w for w in words if not re.match(r"[A-Z_]+=", w)]
     if changes:
         script = with_constants(script, changes, tmp_path)
-    env = request.getfixturevalue("cluster") if "--wait" in options else None
-    if words:
-        done = run_script(script, *options, cwd=tmp_path, env=env)
-    else:
+    if words in ([], ["--wait"]):
         done = request.getfixturevalue("bare")(spec.stem[:2])
+    else:
+        env = request.getfixturevalue("cluster") if "--wait" in options else None
+        done = run_script(script, *options, cwd=tmp_path, env=env)
     assert done.code == 0, done.stderr[-3000:]
     block = f"```text\n{done.stdout.strip()}\n```\n"
     if pytestconfig.getoption("--update-specs"):

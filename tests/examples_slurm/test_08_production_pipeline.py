@@ -109,12 +109,9 @@ def outputs(done) -> dict[str, list]:
 
 
 @pytest.fixture(scope="module")
-def slurm(cluster, tmp_path_factory):
-    """The bare run on Slurm, and its working folder."""
-    folder = tmp_path_factory.mktemp("slurm08")
-    done = run_script(lesson("08"), "--wait", cwd=folder, env=cluster)
-    assert done.code == 0, done.stderr[-3000:]
-    return done
+def slurm(bare):
+    """The bare run on Slurm."""
+    return bare("08")
 
 
 @pytest.fixture(scope="module")
