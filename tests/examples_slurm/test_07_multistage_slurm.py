@@ -251,14 +251,13 @@ def test_fineweb_appendix_e1():
         assert 100 * probability(similarity) == pytest.approx(percent, abs=0.5)
 
 
-def test_slurm_gives_what_local_gives(local, on_slurm, cluster):
+def test_slurm_gives_what_local_gives(local, on_slurm):
     assert on_slurm.stdout == local.stdout
     for folder in ("kept", "removed"):
         for file in sorted((local.folder / folder).iterdir()):
             theirs = gzip.decompress((on_slurm.folder / folder / file.name).read_bytes())
             assert theirs == gzip.decompress(file.read_bytes())
         assert len(read_documents(on_slurm.folder / folder)) == len(local.documents(folder))
-    assert queue(cluster) == ""
 
 
 def test_resume_runs_only_what_is_missing(on_slurm, cluster, tmp_path):
@@ -271,6 +270,7 @@ def test_resume_runs_only_what_is_missing(on_slurm, cluster, tmp_path):
     assert done.stdout == on_slurm.stdout
     assert gzip.decompress(lost.read_bytes()) == gzip.decompress(whole)
     assert len(jobs_of(on_slurm.folder)) == 2  # one array, its merge
+    assert queue(cluster) == ""
 
 
 def test_dry_run(cluster, tmp_path):
