@@ -1,4 +1,4 @@
-"""What the lessons share: sample data, sources, options, the run's folder and the result table."""
+"""What the lessons share: sample data, downloads, output folders, tables and the check."""
 
 import os
 
@@ -6,24 +6,8 @@ import os
 # with a list of its own.
 os.environ.setdefault("TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS", "")
 
-try:
-    import magic  # noqa: F401
-except ImportError:
-    import pylibmagic  # noqa: F401  (brings libmagic to machines that have none)
-
 from .errors import LessonError
 from .language_model import language_model
-from .options import command_line
-from .runs import Run, counters, open_run
 from .tables import save_chart, table
 
-__all__ = [
-    "LessonError",
-    "Run",
-    "command_line",
-    "counters",
-    "language_model",
-    "open_run",
-    "save_chart",
-    "table",
-]
+__all__ = ["LessonError", "language_model", "save_chart", "table"]

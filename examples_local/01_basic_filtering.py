@@ -17,7 +17,7 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
 from examples_common import Run, command_line, counters, open_run, options, table
-from examples_common.readers import READERS
+from datatrove_kit.readers.readers import READERS
 
 MIN_CHARS = 600
 KEYWORDS = ("buy now", "click here", "free shipping")

@@ -28,7 +28,7 @@ from datatrove.pipeline.writers import JsonlWriter
 from trafilatura.utils import decode_file
 
 from examples_common import Run, command_line, language_model, open_run, options, table
-from examples_common.readers import READERS, Rejecting
+from datatrove_kit.readers.readers import READERS, Rejecting
 
 LANGUAGES = ["en"]
 LANGUAGE_THRESHOLD = 0.65

@@ -21,7 +21,7 @@ from datatrove.pipeline.writers import JsonlWriter
 from tokenizers import Tokenizer
 
 from examples_common import LessonError, Run, command_line, open_run, options, table
-from examples_common.readers import READERS
+from datatrove_kit.readers.readers import READERS
 from examples_common.samples import sample
 from examples_common.tables import bar_chart
 from examples_common.vocabularies import load, tokens_by_language, train

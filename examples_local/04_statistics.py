@@ -17,9 +17,9 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline import filters, stats
 
 from examples_common import LessonError, Run, command_line, language_model, open_run, options, table
-from examples_common.fast_words import PieceTokenizer
+from datatrove_kit.fast.words import PieceTokenizer
 from examples_common.profiles import Profile, draw_profiles, in_batches
-from examples_common.readers import READERS
+from datatrove_kit.readers.readers import READERS
 from examples_common.tables import bar_chart
 from examples_common.vocabularies import tokenizer_file
 

@@ -20,7 +20,7 @@ from datatrove.utils.word_tokenizers import WhitespaceTokenizer
 
 from examples_common import Run, command_line, counters, open_run, options, table
 from examples_common.duplicates import bloom_use, documents, held_per_million, judge
-from examples_common.readers import READERS
+from datatrove_kit.readers.readers import READERS
 
 TASKS = 4
 FINDER_WORKERS = 3

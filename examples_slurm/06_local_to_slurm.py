@@ -22,8 +22,8 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
 from examples_common import Run, command_line, counters, open_run, options, table
-from examples_common.readers import READERS
-from examples_common.slurm import Cluster, cluster_settings
+from datatrove_kit.readers.readers import READERS
+from datatrove_kit.guard.slurm import Cluster, cluster_settings
 
 MIN_CHARS = 600
 KEYWORDS = ("buy now", "click here", "free shipping")

@@ -19,8 +19,8 @@ from datatrove.pipeline.writers import JsonlWriter
 
 from examples_common import LessonError, Run, command_line, counters, open_run, options, table
 from examples_common.near_duplicates import compare_texts, draw_recall, judge, largest_cluster
-from examples_common.readers import READERS
-from examples_common.slurm import Cluster, cluster_settings
+from datatrove_kit.readers.readers import READERS
+from datatrove_kit.guard.slurm import Cluster, cluster_settings
 
 TASKS = 4
 BUCKETS = 14

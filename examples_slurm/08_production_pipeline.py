@@ -27,16 +27,16 @@ from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 from pydantic import BaseModel
 
 from examples_common import LessonError, Run, command_line, counters, open_run, options, table
-from examples_common.cards import dataset_card
-from examples_common.fast_extraction import EarlyLanguageFilter
+from datatrove_kit.card.card import dataset_card
+from datatrove_kit.fast.extraction import EarlyLanguageFilter
 from examples_common.language_model import language_model
-from examples_common.planner import print_plan
+from datatrove_kit.plan.planner import print_plan
 from examples_common.profiles import Profile
-from examples_common.readers import READERS
-from examples_common.slurm import Cluster, cluster_settings
-from examples_common.sources import find_input
-from examples_common.speed import Speed, steps_for
-from examples_common.status import show_status
+from datatrove_kit.readers.readers import READERS
+from datatrove_kit.guard.slurm import Cluster, cluster_settings
+from datatrove_kit.readers.sources import find_input
+from datatrove_kit.fast.speed import Speed, steps_for
+from datatrove_kit.status.status import show_status
 from examples_common.vocabularies import tokenizer_file
 
 

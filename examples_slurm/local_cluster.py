@@ -27,9 +27,9 @@ from typing import Annotated
 import typer
 
 from examples_common import LessonError
-from examples_common.daemons import Daemons, free_ports, listens
-from examples_common.daemons import program as find_program
-from examples_common.object_store import ObjectStore
+from datatrove_kit.cluster.daemons import Daemons, free_ports, listens
+from datatrove_kit.cluster.daemons import program as find_program
+from datatrove_kit.cluster.object_store import ObjectStore
 
 PACKAGES = "slurm-wlm slurmdbd munge mariadb-server"
 PROGRAMS = ("munged", "mungekey", "mariadbd", "mariadb-install-db", "mariadb", "slurmdbd")

@@ -19,7 +19,7 @@ import pytest
 from fasteners import InterProcessLock
 
 from examples_common import LessonError
-from examples_common.daemons import program
+from datatrove_kit.cluster.daemons import program
 
 REPO = Path(__file__).resolve().parent.parent
 LESSONS = sorted(REPO.glob("examples_*/[0-9][0-9]_*.py"))

@@ -174,7 +174,7 @@ def sign_elsewhere(folder: str, tool: str) -> dict:
     import datasketch
     import rensa
 
-    from examples_common.samples import words_of
+    from examples_common.samples.builder import words_of
 
     found = documents(folder)
     with timed() as time:

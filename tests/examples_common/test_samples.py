@@ -13,8 +13,8 @@ from itertools import combinations
 import pytest
 from conftest import REPO, read_documents
 
-from examples_common.articles import articles, good_piece, languages
-from examples_common.samples import (
+from examples_common.samples.articles import articles, good_piece, languages
+from examples_common.samples.builder import (
     JACCARD_TARGETS,
     SETS,
     build,

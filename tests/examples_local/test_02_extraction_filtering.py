@@ -11,7 +11,7 @@ import pytest
 from conftest import lesson, read_documents, run_script
 from warcio.archiveiterator import ArchiveIterator
 
-from examples_common.articles import articles, languages
+from examples_common.samples.articles import articles, languages
 from examples_common.samples import build, manifest, sample
 
 STEPS = {

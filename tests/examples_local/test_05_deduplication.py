@@ -32,7 +32,7 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.hashing import HashConfig
 
-from examples_common.articles import good_piece
+from examples_common.samples.articles import good_piece
 from examples_common.samples import manifest, sample
 
 WAYS = ("stages", "set", "bloom")

@@ -12,8 +12,8 @@ import time
 import pytest
 from conftest import lesson, read_documents, run_script, s3_filesystem
 
-from examples_common.jobs import Stage, jobs_of, write_stages
-from examples_common.object_store import ObjectStore
+from datatrove_kit.guard.jobs import Stage, jobs_of, write_stages
+from datatrove_kit.cluster.object_store import ObjectStore
 from examples_common.samples import sample
 
 FOLDERS = ("kept", "excluded/1_short", "excluded/2_keywords", "excluded/3_lists")

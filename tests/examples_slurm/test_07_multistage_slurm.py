@@ -29,9 +29,9 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
 from examples_common import LessonError, Run
-from examples_common.jobs import jobs_of
-from examples_common.samples import jaccard, manifest, sample
-from examples_common.sources import find_input
+from datatrove_kit.guard.jobs import jobs_of
+from examples_common.samples.builder import jaccard, manifest, sample
+from datatrove_kit.readers.sources import find_input
 
 BUCKETS, HASHES, TASKS = 14, 8, 4
 PRIME = 2**61 - 1

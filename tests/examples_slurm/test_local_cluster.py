@@ -15,7 +15,7 @@ import pytest
 from conftest import cluster_script, exports
 
 from examples_common import LessonError
-from examples_common.daemons import program
+from datatrove_kit.cluster.daemons import program
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pathlib import Path
 from conftest import Finished, cluster_script, exports, lesson, run_script
 from drills import Drill, contents, edited, wait_until
 
-from examples_common.daemons import Daemons, program
+from datatrove_kit.cluster.daemons import Daemons, program
 
 #: Goes into a lesson. What goes wrong stands in the file that FAULT names, and at which documents
 #: (or tasks, in a step without documents); mending is removing it, so that the lesson stays as it

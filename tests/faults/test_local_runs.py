@@ -13,7 +13,7 @@ import pytest
 from conftest import lesson, run_script
 from drills import Drill, assert_recovered, assert_stopped, contents
 
-from examples_common.samples import build, content_hashes, sample
+from examples_common.samples import build, sample
 
 #: The hundredth document of tasks 2 and 3, which two workers come to after tasks 0 and 1.
 LATE = ("c4-00002.jsonl.gz/100", "c4-00003.jsonl.gz/100")

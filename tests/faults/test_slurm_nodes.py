@@ -22,10 +22,10 @@ from slurm import (
     undisturbed_run,
 )
 
-from examples_common.daemons import started_at
-from examples_common.jobs import jobs_of
-from examples_common.object_store import ObjectStore
-from examples_common.slurm import Cluster as Settings
+from datatrove_kit.cluster.daemons import started_at
+from datatrove_kit.guard.jobs import jobs_of
+from datatrove_kit.cluster.object_store import ObjectStore
+from datatrove_kit.guard.slurm import Cluster as Settings
 
 #: The first document of each task of lesson 06, when no file is open.
 FIRST = {rank: f"c4-0000{rank}.jsonl.gz/0" for rank in range(4)}
@@ -187,7 +187,7 @@ def test_trap_datatrove_alone_completes_without_its_upload(remote, store):
     """A compressed file is uploaded when Python drops it, and errors are ignored there."""
     code = """
 import os, sys, time
-from examples_common.daemons import listens
+from datatrove_kit.cluster.daemons import listens
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.writers import JsonlWriter

@@ -15,7 +15,7 @@ from slurm import (
     undisturbed_run,
 )
 
-from examples_common.jobs import Stage, jobs_of, stages_in
+from datatrove_kit.guard.jobs import Stage, jobs_of, stages_in
 from examples_common.samples import build
 
 pytestmark = pytest.mark.slow

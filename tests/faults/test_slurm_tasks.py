@@ -19,7 +19,7 @@ from slurm import (
     undisturbed_run,
 )
 
-from examples_common.jobs import jobs_of
+from datatrove_kit.guard.jobs import jobs_of
 
 pytestmark = pytest.mark.slow
 

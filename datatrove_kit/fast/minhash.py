@@ -17,7 +17,7 @@ from datatrove.utils.text import simplify_text
 from datatrove.utils.typeshelper import Languages, StatHints
 from xxhash import xxh64_intdigest
 
-from .fast_words import REMEMBERED, PieceTokenizer
+from datatrove_kit.fast.words import REMEMBERED, PieceTokenizer
 
 MERSENNE_PRIME = np.uint64(2**61 - 1)
 # Shingles that are hashed at a time: what 112 hashes of them take fits a processor's cache.

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .articles import articles, languages
-from .errors import LessonError
+from ..errors import LessonError
 
 #: Vocabulary of the tokenizer that lessons train to count tokens.
 VOCAB_SIZE = 8192

@@ -20,13 +20,13 @@ from datatrove.pipeline.extractors.base import BaseExtractor
 from datatrove.pipeline.readers.base import BaseReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 
-from . import slurm
-from .errors import LessonError
-from .guard import LOCK, alone_in, differences, discard, examine, fingerprint, guard
-from .jobs import refuse_if_queued
-from .processes import Stopped, supervised
-from .slurm import Cluster, cluster_settings
-from .sources import OFFLINE, Input, find_input
+from datatrove_kit.guard import slurm
+from datatrove_kit.errors import KitError
+from datatrove_kit.guard.tasks import LOCK, alone_in, differences, discard, examine, fingerprint, guard
+from datatrove_kit.guard.jobs import refuse_if_queued
+from datatrove_kit.guard.processes import Stopped, supervised
+from datatrove_kit.guard.slurm import Cluster, cluster_settings
+from datatrove_kit.readers.sources import OFFLINE, Input, find_input
 
 RECORD = "run.json"
 SUCCESS = "_SUCCESS"
@@ -113,7 +113,7 @@ class Run:
     def execute(self, executor: PipelineExecutor) -> list[Counter]:
         """Run an executor to its end and return what its steps counted.
 
-        Raises LessonError when a task failed or was killed (its outputs are removed), when nothing
+        Raises KitError when a task failed or was killed (its outputs are removed), when nothing
         was read, or when a writer at the end of the pipeline got nothing.
         """
         guard(executor)
@@ -123,11 +123,11 @@ class Run:
                 executor.run()
         except Exception as error:
             clean_up()
-            raise LessonError(self._explain(executor, error)) from error
+            raise KitError(self._explain(executor, error)) from error
         except BaseException as error:
             clean_up()
             if isinstance(error, Stopped) and error.args:
-                raise LessonError(
+                raise KitError(
                     f"{error}. What its task wrote was removed. Run the same command again with "
                     "--resume; with fewer --workers each has more memory."
                 ) from None
@@ -141,7 +141,7 @@ class Run:
 
         Returns what its steps counted if it was followed to its end (``wait``), else None.
 
-        Raises LessonError as ``execute`` does, and when a check before submission fails.
+        Raises KitError as ``execute`` does, and when a check before submission fails.
         """
         self.finished = False
         if dry_run:
@@ -159,10 +159,10 @@ class Run:
         try:
             slurm.wait(stages, self.folder)
         except KeyboardInterrupt:
-            raise LessonError(
+            raise KitError(
                 f"the jobs go on without this script: {' '.join(jobs)}. To stop them: scancel."
             ) from None
-        except LessonError:
+        except KitError:
             # A store that cannot be reached is no second error: tasks clean up before they run.
             for stage in stages:
                 with suppress(Exception):
@@ -175,7 +175,7 @@ class Run:
         return [self.check(stage) for stage in stages][-1]
 
     def check(self, executor: PipelineExecutor) -> list[Counter]:
-        """What the steps of a finished executor counted; raises LessonError as ``execute`` does."""
+        """What the steps of a finished executor counted; raises KitError as ``execute`` does."""
         read = examine(executor, self._known)
         counts = counters(executor)
         for step, count in zip(executor.pipeline, counts, strict=True):
@@ -183,13 +183,13 @@ class Run:
                 if step.paths_file == self.paths_file:
                     self._read |= read
                 elif count["documents"] != (written := self._written(step.data_folder.path)):
-                    raise LessonError(
+                    raise KitError(
                         f"{executor.logging_dir.path}: {count['documents']} documents were read "
                         f"from {step.data_folder.path}, and {written} had been written there: run "
                         "the same command again, without --resume."
                     )
                 if not count["documents"]:
-                    raise LessonError(self._why_nothing(read))
+                    raise KitError(self._why_nothing(read))
             if isinstance(step, BaseExtractor):
                 self._lost += Counter({why: count[why] for why in LOST if count[why]})
             if isinstance(step, DiskWriter) and not count["total"]:
@@ -198,7 +198,7 @@ class Run:
                     for earlier, number in zip(executor.pipeline, counts, strict=True)
                     if number["dropped"]
                 )
-                raise LessonError(
+                raise KitError(
                     f"every document was dropped before {step.output_folder.path} ({dropped}): "
                     f"loosen a threshold, or look at what was removed in {self.folder}."
                 )
@@ -212,7 +212,7 @@ class Run:
     def conclude(self) -> None:
         """Say on stdout whether the run is whole; the findings go to ``check.json`` as well.
 
-        Raises LessonError when part of the input could not be read for damage.
+        Raises KitError when part of the input could not be read for damage.
         """
         rejected, skipped, damage = _tally(self._read)
         records = sum(account["records"] for account in self._read.values())
@@ -245,7 +245,7 @@ class Run:
         if rejected:
             print(f"What was rejected: {self.folder}/rejected")
         if damage:
-            raise LessonError(
+            raise KitError(
                 "part of the input is damaged; all that could be read is in the output:\n"
                 + "\n".join(damage)
                 + "\nFetch it again, or take it out, and run the same command again."
@@ -298,7 +298,7 @@ def _discard_incomplete(executor: PipelineExecutor) -> None:
 def _refuse_foreign(folder: Path) -> None:
     names = {p.name for p in folder.iterdir()} if folder.exists() else set()
     if names - {LOCK, f"{RECORD}.part"} and RECORD not in names:
-        raise LessonError(
+        raise KitError(
             f"{folder} holds files that no lesson wrote, and a fresh run would delete them: "
             "choose another folder with --output."
         )
@@ -310,9 +310,9 @@ def _prepare_folder(folder: Path, record: dict, resume: bool, remote: str | None
     before = json.loads(old.read_text()) if old.exists() else {}
     if resume:
         if not before:
-            raise LessonError(f"there is no run to resume in {folder}: leave out --resume.")
+            raise KitError(f"there is no run to resume in {folder}: leave out --resume.")
         if changed := differences(before, record):
-            raise LessonError(
+            raise KitError(
                 f"the run in {folder} cannot be resumed, since its tasks would not fit together: "
                 f"{'; '.join(changed)}. Make it as it was, or leave out --resume to start afresh."
             )
@@ -352,17 +352,17 @@ def _check_store(there) -> None:
 
 @contextmanager
 def _usable(remote: str) -> Iterator[DataFolder]:
-    """A remote folder that takes files and gives them back; raises LessonError if it does not."""
+    """A remote folder that takes files and gives them back; raises KitError if it does not."""
     try:
         there = get_datafolder(remote)
         yield there
         _check_store(there)
-    except LessonError:
+    except KitError:
         raise
     except FileNotFoundError as error:
-        raise LessonError(f"{remote} cannot be written: there is no such bucket.") from error
+        raise KitError(f"{remote} cannot be written: there is no such bucket.") from error
     except Exception as error:
-        raise LessonError(
+        raise KitError(
             f"{remote} cannot be written: {error}. Endpoint and keys come from AWS_ENDPOINT_URL, "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from your AWS profile."
         ) from error
@@ -373,7 +373,7 @@ def _empty_remote(remote: str, before: dict) -> None:
     with _usable(remote) as there:
         files = there.find("")
         if files and before.get("output") != remote:
-            raise LessonError(
+            raise KitError(
                 f"{remote} holds files that no run in this folder wrote, and a fresh run would "
                 "delete them: choose another --output, or empty it yourself."
             )
@@ -405,12 +405,12 @@ def open_run(
         remote_output: whether documents may go to a URL; logs and the rest stay in the folder.
         part: folder below the chosen or default one, for a lesson with several runs side by side.
 
-    Raises LessonError as ``find_input`` does, and for a folder that cannot be used.
+    Raises KitError as ``find_input`` does, and for a folder that cannot be used.
     """
     name = Path(script).stem
     chosen = dict(chosen)
     if chosen.get("local") and chosen.get("dry_run"):
-        raise LessonError("--dry-run shows what sbatch would get; with --local there is no sbatch.")
+        raise KitError("--dry-run shows what sbatch would get; with --local there is no sbatch.")
     source, limit, docs = chosen.pop("source"), chosen.pop("limit"), chosen.get("docs")
     tasks, workers = chosen.pop("tasks"), chosen.pop("workers", 1)
     output, resume = chosen.pop("output"), chosen.pop("resume")
@@ -429,7 +429,7 @@ def open_run(
         print(f"not read: {', '.join(data.ignored[:5])}{more}", file=sys.stderr)
     remote = output if output and "://" in output else None
     if remote and not remote_output:
-        raise LessonError(f"this lesson writes to a folder of this machine, not to {remote}.")
+        raise KitError(f"this lesson writes to a folder of this machine, not to {remote}.")
     base = cluster_settings(chosen["settings"]).folder if "settings" in chosen else "output"
     folder = (Path(output) if output and not remote else Path(base) / name) / part
     record = {
@@ -454,7 +454,7 @@ def open_run(
                 held.enter_context(alone_in(folder))
                 _prepare_folder(folder, record, resume, remote)
             except OSError as error:
-                raise LessonError(
+                raise KitError(
                     f"{folder} cannot be written: {error.strerror or error}. Make room, or choose "
                     "another folder with --output."
                 ) from error
@@ -464,7 +464,7 @@ def open_run(
         Path(run.paths_file).write_text(names, encoding="utf-8")
         try:
             yield run
-        except LessonError as error:
+        except KitError as error:
             with suppress(OSError):  # on a full disk the error is worth more
                 run._report({"whole": False, "error": str(error)})
             raise

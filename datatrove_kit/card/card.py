@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from tabulate import tabulate
 
-from .runs import Run
+from datatrove_kit.guard.runs import Run
 
 PACKAGES = ("datatrove", "trafilatura", "spacy", "tokenizers", "pyarrow")
 CARD = """---

@@ -12,9 +12,9 @@ import secrets
 import subprocess
 from pathlib import Path
 
-from .daemons import Daemons, free_ports, listens
-from .daemons import program as find_program
-from .errors import LessonError
+from datatrove_kit.cluster.daemons import Daemons, free_ports, listens
+from datatrove_kit.cluster.daemons import program as find_program
+from datatrove_kit.errors import KitError
 
 DEFAULT = Path.home() / ".cache" / "datatrove-learn" / "object-store"
 SERVERS = ("account", "container", "object", "proxy")
@@ -31,7 +31,7 @@ def _check_attributes(folder: Path) -> None:
     try:
         os.setxattr(probe, "user.probe", b"1")
     except (OSError, AttributeError) as error:
-        raise LessonError(
+        raise KitError(
             f"{folder} is on a disk without user extended attributes, which Swift needs: "
             "set OBJECT_STORE_DIR to a folder on another disk."
         ) from error
@@ -65,7 +65,7 @@ class ObjectStore:
     def start(self) -> None:
         """Start the store and wait until it answers; does nothing when it runs.
 
-        Raises LessonError when it cannot be started.
+        Raises KitError when it cannot be started.
         """
         if self.running():
             return
@@ -169,4 +169,4 @@ use = egg:swift#dlo
                 text=True,
             )
             if done.returncode > 1:  # 1 is a warning
-                raise LessonError(f"swift-ring-builder failed: {done.stdout}{done.stderr}")
+                raise KitError(f"swift-ring-builder failed: {done.stdout}{done.stderr}")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from fasteners import InterProcessReaderWriterLock
 
-from .errors import LessonError
-from .guard import LOCK, OWNERS
-from .jobs import Stage, in_queue, jobs_of, outcomes, stages_in
-from .runs import FINDINGS, RECORD, SUCCESS
-from .tables import table
+from datatrove_kit.errors import KitError
+from datatrove_kit.guard.tasks import LOCK, OWNERS
+from datatrove_kit.guard.jobs import Stage, in_queue, jobs_of, outcomes, stages_in
+from datatrove_kit.guard.runs import FINDINGS, RECORD, SUCCESS
+from examples_common.tables import table
 
 STATES = ("complete", "failed", "running", "waiting")
 #: Failed tasks that are shown, and characters of each error.
@@ -43,12 +43,12 @@ class Progress:
 def show_status(run: str) -> None:
     """Print the state of the run in a folder; looks and changes nothing.
 
-    Raises LessonError when there is no run in it.
+    Raises KitError when there is no run in it.
     """
     folder = Path(run)
     if not (folder / RECORD).exists():
         found = sorted(str(path.parent) for path in folder.glob(f"**/{RECORD}"))
-        raise LessonError(
+        raise KitError(
             f"there is no run in {run}: give the folder that a run writes to"
             + (f", such as {found[0]}." if found else " (it holds run.json).")
         )

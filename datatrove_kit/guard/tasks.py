@@ -32,8 +32,8 @@ from datatrove.pipeline.dedup import MinhashDedupBuckets
 from datatrove.pipeline.writers.disk_base import DiskWriter
 from fasteners import InterProcessLock
 
-from .errors import LessonError
-from .processes import belong_to_parent
+from datatrove_kit.errors import KitError
+from datatrove_kit.guard.processes import belong_to_parent
 
 LOCK = "run.lock"
 #: Folders of a logging folder, each with a file a rank: who works on it, and what it left.
@@ -50,12 +50,12 @@ PACKAGES = ("datatrove", "trafilatura", "spacy", "tokenizers")
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder, which the end of this process frees, however it ends.
 
-    Raises LessonError that names the run that holds it.
+    Raises KitError that names the run that holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = InterProcessLock(folder / LOCK)
     if not lock.acquire(blocking=False):
-        raise LessonError(
+        raise KitError(
             f"another run is at work in {folder} ({(folder / LOCK).read_text().strip()}): wait for "
             "its end, stop it, or choose another folder with --output."
         )
@@ -285,10 +285,10 @@ def examine(
         known: for each output folder of the run the files in it, as ``read_back`` found them;
             added to.
 
-    Raises LessonError when a rank is incomplete, or when there are other files than its tasks left.
+    Raises KitError when a rank is incomplete, or when there are other files than its tasks left.
     """
     if missing := executor.get_incomplete_ranks(skip_completed=True):
-        raise LessonError(
+        raise KitError(
             f"{len(missing)} of {executor.world_size} tasks of {executor.logging_dir.path} did not "
             "complete: run the same command again with --resume."
         )
@@ -307,7 +307,7 @@ def examine(
         left = {n: file["bytes"] for n, file in known.get(path, {}).items()}
         wrong = [n for n in there | left if there.get(n) != left.get(n)]
         if wrong:
-            raise LessonError(
+            raise KitError(
                 f"{path} does not hold what the tasks left there: {', '.join(sorted(wrong)[:5])} "
                 "came, went or changed since. Something else writes there; run the same command "
                 "again, without --resume."

@@ -24,8 +24,8 @@ from datatrove.utils.word_tokenizers import load_word_tokenizer
 from lxml import html
 
 from examples_common import fast_extraction, fast_minhash, fast_words
-from examples_common.articles import ARTICLES
-from examples_common.fast_extraction import (
+from examples_common.samples.articles import ARTICLES
+from datatrove_kit.fast.extraction import (
     LISTS,
     LOOKED_AT,
     EarlyLanguageFilter,
@@ -34,9 +34,9 @@ from examples_common.fast_extraction import (
     remembered_xpaths,
     visible_text,
 )
-from examples_common.fast_filters import FastGopherRepetitionFilter, FastURLFilter, LinesOnDisk
-from examples_common.fast_minhash import FastMinhashSignature
-from examples_common.fast_words import PieceTokenizer
+from datatrove_kit.fast.filters import FastGopherRepetitionFilter, FastURLFilter, LinesOnDisk
+from datatrove_kit.fast.minhash import FastMinhashSignature
+from datatrove_kit.fast.words import PieceTokenizer
 from examples_common.language_model import language_model
 from examples_common.samples import manifest, sample
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-DATA = Path(__file__).resolve().parent.parent / "data"
+DATA = Path(__file__).resolve().parent.parent.parent / "data"
 ARTICLES = DATA / "articles"
 RUNS_PER_ARTICLE = 4
 SEED = "datatrove-learn-1"

@@ -21,7 +21,7 @@ from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 
 from examples_common.errors import LessonError
-from examples_common.guard import (
+from datatrove_kit.guard.tasks import (
     LOCK,
     alone_in,
     differences,
@@ -322,7 +322,7 @@ def test_changes_of_options_input_and_versions_are_named():
 HOLD = """
 import sys
 from pathlib import Path
-from examples_common.guard import alone_in
+from datatrove_kit.guard.tasks import alone_in
 with alone_in(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -18,8 +18,8 @@ from datatrove.executor import LocalPipelineExecutor
 from warcio.archiveiterator import ArchiveIterator
 
 from examples_common import LessonError
-from examples_common.guard import guard
-from examples_common.measuring import (
+from datatrove_kit.guard.tasks import guard
+from datatrove_kit.plan.measuring import (
     Buckets,
     Clusters,
     Line,
@@ -30,7 +30,7 @@ from examples_common.measuring import (
     exactly,
     measure,
 )
-from examples_common.planner import (
+from datatrove_kit.plan.planner import (
     DUMPS,
     Corpus,
     Limits,
@@ -38,10 +38,10 @@ from examples_common.planner import (
     limits_of,
     make_plan,
 )
-from examples_common.runs import Run, counters
+from datatrove_kit.guard.runs import Run, counters
 from examples_common.samples import build
-from examples_common.slurm import Cluster
-from examples_common.sources import find_input
+from datatrove_kit.guard.slurm import Cluster
+from datatrove_kit.readers.sources import find_input
 from examples_common.vocabularies import tokenizer_file
 
 PAGES = 100

@@ -22,7 +22,7 @@ from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.utils.logging import logger
 from fsspec.utils import infer_compression
 
-from .damage import CODECS, OUTPUT, PIECE, Members, Raw, Segment
+from datatrove_kit.readers.damage import CODECS, OUTPUT, PIECE, Members, Raw, Segment
 
 #: Bytes of a page that are kept when it is rejected.
 REJECTED_PAGE = 1_000_000

@@ -19,8 +19,8 @@ from datatrove.executor import SlurmPipelineExecutor
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
 
-from .errors import LessonError
-from .jobs import Stage, command, in_queue, jobs_of, outcomes, stages_in, write_stages
+from datatrove_kit.errors import KitError
+from datatrove_kit.guard.jobs import Stage, command, in_queue, jobs_of, outcomes, stages_in, write_stages
 
 POLL_SECONDS = 1.0
 CHECK_SECONDS = 60
@@ -89,7 +89,7 @@ class Cluster(BaseSettings):
 def cluster_settings(chosen: list[str] | None) -> Cluster:
     """Settings from ``--set NAME=VALUE``, else from the environment, else from slurm.toml.
 
-    Raises LessonError for a name or value that cannot be.
+    Raises KitError for a name or value that cannot be.
     """
     pairs = [text.partition("=") for text in chosen or []]
     try:
@@ -97,7 +97,7 @@ def cluster_settings(chosen: list[str] | None) -> Cluster:
     except ValidationError as error:
         first = error.errors()[0]
         names = ", ".join(Cluster.model_fields)
-        raise LessonError(
+        raise KitError(
             f"the setting {'.'.join(map(str, first['loc']))}: {first['msg']}. There are: {names}. "
             + HOW
         ) from error
@@ -112,19 +112,19 @@ def default_partition() -> str:
 def preflight(cluster: Cluster, folder: Path, executor: SlurmPipelineExecutor) -> None:
     """Check what would make every task fail, before a job is submitted.
 
-    Raises LessonError that names the setting to change. A cluster too busy to start a small job
+    Raises KitError that names the setting to change. A cluster too busy to start a small job
     within a minute is not checked any further, with a note on stderr.
     """
     partitions = {n.rstrip("*") for n in command("sinfo", "--noheader", "--format=%P").split()}
     if executor.partition not in partitions:
-        raise LessonError(
+        raise KitError(
             f"there is no partition {executor.partition!r}; this cluster has "
             f"{', '.join(sorted(partitions))}: --set partition=NAME. {HOW}"
         )
     limit = re.search(r"MaxArraySize\s*=\s*(\d+)", command("scontrol", "show", "config"))
     widest = max(stage.tasks for stage in stages_of(executor))
     if limit and min(widest, cluster.max_array_size) > int(limit[1]):
-        raise LessonError(
+        raise KitError(
             f"arrays of this cluster have at most {limit[1]} tasks: "
             f"--set max_array_size={limit[1]}. {HOW}"
         )
@@ -151,12 +151,12 @@ def preflight(cluster: Cluster, folder: Path, executor: SlurmPipelineExecutor) -
     finally:
         probe.unlink()
     if done.returncode == 31:
-        raise LessonError(
+        raise KitError(
             f"{folder.resolve()} is not seen from a compute node: choose a folder on a disk that "
             "all nodes share with --output."
         )
     if done.returncode == 32:
-        raise LessonError(
+        raise KitError(
             f"DataTrove and this project cannot be imported on a compute node with "
             f"`{cluster.activation}`: install the project there (pip install -e .) or name the "
             f"environment with --set environment=FOLDER. {HOW}\n{done.stderr.strip()[-500:]}"
@@ -164,7 +164,7 @@ def preflight(cluster: Cluster, folder: Path, executor: SlurmPipelineExecutor) -
     if "Unable to allocate" in done.stderr and "immediate" in done.stderr.lower():
         print("the cluster is busy; folders and environment are not checked", file=sys.stderr)
     elif done.returncode:
-        raise LessonError(f"a small job was refused or failed: {done.stderr.strip()[-500:]}. {HOW}")
+        raise KitError(f"a small job was refused or failed: {done.stderr.strip()[-500:]}. {HOW}")
 
 
 def _record_of(stage: SlurmPipelineExecutor, folder: Path) -> Stage:
@@ -243,7 +243,7 @@ def stages_of(executor: SlurmPipelineExecutor) -> list[SlurmPipelineExecutor]:
 def submit(executor: SlurmPipelineExecutor, folder: Path) -> list[str]:
     """Submit an executor and those it depends on; returns the ids of all jobs.
 
-    Raises LessonError when Slurm refuses; then no job is left behind.
+    Raises KitError when Slurm refuses; then no job is left behind.
     """
     stages = [_record_of(stage, folder) for stage in stages_of(executor)]
     write_stages(folder, stages)
@@ -260,7 +260,7 @@ def submit(executor: SlurmPipelineExecutor, folder: Path) -> list[str]:
     except BaseException as error:
         cancel(jobs_of(folder))
         if isinstance(error, subprocess.CalledProcessError):
-            raise LessonError(
+            raise KitError(
                 f"sbatch refused the job ({error}); see its message above. {HOW}"
             ) from None
         raise
@@ -270,7 +270,7 @@ def submit(executor: SlurmPipelineExecutor, folder: Path) -> list[str]:
 def wait(stages: list[SlurmPipelineExecutor], folder: Path) -> None:
     """Follow the jobs of the run in a folder to their end, with the tasks done on stderr.
 
-    Raises LessonError when a task failed, naming it and its log; what can no longer run is
+    Raises KitError when a task failed, naming it and its log; what can no longer run is
     cancelled.
     """
     jobs, shown = jobs_of(folder), ""
@@ -296,7 +296,7 @@ def wait(stages: list[SlurmPipelineExecutor], folder: Path) -> None:
             record = next(s for s in stages_in(folder) if s.name == stage.job_name)
             outcome = outcomes(jobs).get(record.elements(folder).get(rank, ""), "")
             why, log = record.why_failed(folder, rank, outcome)
-            raise LessonError(
+            raise KitError(
                 f"{missing} of {stage.tasks} tasks of {stage.job_name} did not complete, the first "
                 f"is task {rank}: {why}\nIts log: {log}\n"
                 f"Slurm's logs: {stage.slurm_logs_folder}\n"

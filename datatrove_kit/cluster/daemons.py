@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import LessonError
+from datatrove_kit.errors import KitError
 
 START_SECONDS = 60
 STOP_SECONDS = 15
@@ -22,12 +22,12 @@ STOP_SECONDS = 15
 def program(name: str, hint: str) -> str:
     """Full path of a program, beside this Python or on the PATH and in sbin.
 
-    Raises LessonError with ``hint`` when it is missing.
+    Raises KitError with ``hint`` when it is missing.
     """
     places = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]
     found = shutil.which(name, path=os.pathsep.join(places))
     if not found:
-        raise LessonError(f"{name} is missing: {hint}")
+        raise KitError(f"{name} is missing: {hint}")
     return found
 
 
@@ -97,14 +97,14 @@ class Daemons:
     def wait_for(self, name: str, ready: Callable[[], bool]) -> None:
         """Wait until ``ready()``.
 
-        Raises LessonError with the end of its log when the server dies or needs more than a minute.
+        Raises KitError with the end of its log when the server dies or needs more than a minute.
         """
         deadline = time.monotonic() + START_SECONDS
         while not ready():
             if name not in self.alive():
-                raise LessonError(f"{name} did not start:\n{self.last_lines(name)}")
+                raise KitError(f"{name} did not start:\n{self.last_lines(name)}")
             if time.monotonic() > deadline:
-                raise LessonError(
+                raise KitError(
                     f"{name} was not ready after {START_SECONDS} s:\n{self.last_lines(name)}"
                 )
             time.sleep(0.1)

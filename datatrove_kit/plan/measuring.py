@@ -40,10 +40,10 @@ from datatrove.pipeline.stats.config import DEFAULT_TOP_K_CONFIG
 from warcio.archiveiterator import ArchiveIterator
 from warcio.warcwriter import WARCWriter
 
-from .errors import LessonError
-from .guard import guard
-from .runs import Run, counters
-from .sources import Input, find_input
+from datatrove_kit.errors import KitError
+from datatrove_kit.guard.tasks import guard
+from datatrove_kit.guard.runs import Run, counters
+from datatrove_kit.readers.sources import Input, find_input
 
 #: Tasks that the sample is split into.
 PARTS = 4
@@ -145,7 +145,7 @@ def cut_sample(data: Input, folder: Path, pages: int) -> Input:
     Args:
         pages: how many responses to take; those that are no HTML count as well.
 
-    Raises LessonError when there are too few to be dealt out.
+    Raises KitError when there are too few to be dealt out.
     """
     folder.mkdir(parents=True)
     names, wanted = list(data.files), min(PARTS, len(data.files))
@@ -164,7 +164,7 @@ def cut_sample(data: Input, folder: Path, pages: int) -> Input:
                     taken += 1
                 writers[max(taken - 1, 0) % PARTS].write_record(record)
     if taken < 5 * PARTS:
-        raise LessonError(
+        raise KitError(
             f"a plan needs a sample of {5 * PARTS} pages or more, and {taken} were found in "
             f"{data.source}: give a larger --limit, or --source with more pages."
         )
@@ -206,7 +206,7 @@ def run_tasks(
         again: how often the ranks are run once more, or until two seconds are used; a rank is
             then reported with the median of these, by which time all is loaded.
 
-    Raises LessonError when it fails.
+    Raises KitError when it fails.
     """
     executor.skip_completed = False
     pickled = folder / "task.pik"
@@ -222,7 +222,7 @@ def run_tasks(
         errors.seek(0)
         if status:
             last = errors.read().strip().splitlines()[-3:]
-            raise LessonError("a stage failed on the sample: " + "\n".join(last))
+            raise KitError("a stage failed on the sample: " + "\n".join(last))
         *lines, (_, memory, until, _) = [json.loads(n) for n in output if n.startswith("[")]
     pickled.unlink()
     seconds, written = {}, {}
@@ -266,12 +266,12 @@ def fit(used: Process, documents: list[int]) -> Line:
         used: by a rank with all documents, which pays for the start, and by the parts.
         documents: read by each part.
 
-    Raises LessonError when too few documents are left for parts.
+    Raises KitError when too few documents are left for parts.
     """
     whole, *parts = used.ranks
     total, count = sum(documents), len(parts)
     if min(documents) < 1:
-        raise LessonError(
+        raise KitError(
             "too few documents of the sample are left to measure the later stages: give a larger "
             "--limit."
         )
@@ -444,7 +444,7 @@ def measure(
         pages: as ``cut_sample`` takes them.
         folder: empty, for all that this writes.
 
-    Raises LessonError as ``cut_sample`` and ``run_tasks`` do.
+    Raises KitError as ``cut_sample`` and ``run_tasks`` do.
     """
     data = cut_sample(data, folder / "sample", pages)
     at = folder / "run"

@@ -33,9 +33,9 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from examples_common.errors import LessonError
-from examples_common.readers import READERS, REJECTED_PAGE, Rejecting
+from datatrove_kit.readers.readers import READERS, REJECTED_PAGE, Rejecting
 from examples_common.samples import sample
-from examples_common.sources import find_input
+from datatrove_kit.readers.sources import find_input
 
 STOCK = {"jsonl": JsonlReader, "parquet": ParquetReader, "warc": WarcReader}
 

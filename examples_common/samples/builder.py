@@ -371,7 +371,7 @@ def fingerprint() -> str:
     """Hash of the articles and of the code that builds the samples."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    files = [here / f for f in ("articles.py", "junk.py", "pages.py", "samples.py")]
+    files = [here / f for f in ("articles.py", "builder.py", "junk.py", "pages.py")]
     for path in [*files, *sorted(ARTICLES.rglob("*.txt"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

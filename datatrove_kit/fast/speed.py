@@ -12,10 +12,10 @@ from datatrove.pipeline.filters import GopherRepetitionFilter, URLFilter
 from datatrove.utils.typeshelper import Languages
 from datatrove.utils.word_tokenizers import WordTokenizer
 
-from .fast_extraction import FastTrafilatura
-from .fast_filters import FastGopherRepetitionFilter, FastURLFilter
-from .fast_minhash import FastMinhashSignature
-from .fast_words import PieceTokenizer
+from datatrove_kit.fast.extraction import FastTrafilatura
+from datatrove_kit.fast.filters import FastGopherRepetitionFilter, FastURLFilter
+from datatrove_kit.fast.minhash import FastMinhashSignature
+from datatrove_kit.fast.words import PieceTokenizer
 
 
 class Speed(str, Enum):

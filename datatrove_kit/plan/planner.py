@@ -13,12 +13,12 @@ from pathlib import Path
 
 from datatrove.pipeline.stats.config import DEFAULT_TOP_K_CONFIG
 
-from .errors import LessonError
-from .measuring import MANY_FILES, PARTS, Range, Sample, exactly, figure, measure
-from .runs import Run
-from .slurm import Cluster
-from .sources import Input
-from .tables import table
+from datatrove_kit.errors import KitError
+from datatrove_kit.plan.measuring import MANY_FILES, PARTS, Range, Sample, exactly, figure, measure
+from datatrove_kit.guard.runs import Run
+from datatrove_kit.guard.slurm import Cluster
+from datatrove_kit.readers.sources import Input
+from examples_common.tables import table
 
 #: Pages of the sample without --limit.
 PAGES = 200
@@ -68,7 +68,7 @@ def find_corpus(text: str, page_bytes: float) -> Corpus:
         text: as the reader gave it.
         page_bytes: compressed bytes of WARC for a page of the sample.
 
-    Raises LessonError for anything else.
+    Raises KitError for anything else.
     """
     if text in DUMPS:
         files = math.ceil(DUMPS[text] / WARC_PAGES)
@@ -83,7 +83,7 @@ def find_corpus(text: str, page_bytes: float) -> Corpus:
         size = number * UNITS[unit]
         files = math.ceil(size / WARC_BYTES)
         return Corpus(text, size / page_bytes, files, size, "measured")
-    raise LessonError(
+    raise KitError(
         f"there is no plan for {text!r}: give a number of WARC files (90000), bytes (85TB), or a "
         f"dump of Common Crawl that is known here ({', '.join(DUMPS)})."
     )
@@ -367,7 +367,7 @@ def print_plan(
         data: the input; ``limit`` pages of it are measured, or ``PAGES``.
         make: as ``measure`` takes it.
 
-    Raises LessonError as ``find_corpus`` and ``measure`` do.
+    Raises KitError as ``find_corpus`` and ``measure`` do.
     """
     find_corpus(corpus, 1)  # a wrong name is told before anything is measured
     limits = limits_of(cluster, cores)

@@ -25,7 +25,7 @@ from loopback import Failure, Hub, Loopback
 
 from examples_common.errors import LessonError
 from examples_common.samples import sample
-from examples_common.sources import COMMONCRAWL, find_input
+from datatrove_kit.readers.sources import COMMONCRAWL, find_input
 
 JSONL = ("jsonl", "parquet")
 WARC = ("warc", "html")

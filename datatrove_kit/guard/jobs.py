@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .errors import LessonError
+from datatrove_kit.errors import KitError
 
 STAGES = "stages.json"
 
@@ -96,19 +96,19 @@ def stages_in(folder: Path) -> list[Stage]:
 def command(*words: str, timeout: float = 30) -> str:
     """Output of one of Slurm's commands.
 
-    Raises LessonError when it is missing, fails or does not answer.
+    Raises KitError when it is missing, fails or does not answer.
     """
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
     except FileNotFoundError as error:
-        raise LessonError(
+        raise KitError(
             f"{words[0]} is not here: run this on a login node of your cluster, or start one of "
             "your own (python examples_slurm/local_cluster.py up), or use --local."
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise LessonError(f"{' '.join(words)} gave no answer in {timeout:.0f} s.") from error
+        raise KitError(f"{' '.join(words)} gave no answer in {timeout:.0f} s.") from error
     if done.returncode:
-        raise LessonError(f"{' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise KitError(f"{' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
@@ -138,7 +138,7 @@ def outcomes(jobs: list[str]) -> dict[str, str]:
     words = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}"]
     try:
         lines = command(*words, "--format=jobid,state").splitlines() if jobs else []
-    except LessonError:
+    except KitError:
         lines = []
     found = dict(line.split("|") for line in lines)
     # The accounting is some seconds behind.
@@ -156,7 +156,7 @@ def refuse_if_queued(folder: Path) -> None:
     overwritten, and documents be lost with every job completed (seen with DataTrove 0.10.1)."""
     jobs = jobs_of(folder)
     if jobs and (waiting := in_queue(jobs)):
-        raise LessonError(
+        raise KitError(
             f"jobs of the run in {folder} are in the queue ({', '.join(waiting)}): wait for their "
             f"end, or cancel them first: scancel {' '.join(jobs)}"
         )

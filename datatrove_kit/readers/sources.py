@@ -12,8 +12,8 @@ from pathlib import Path
 from datatrove.io import get_datafolder
 from fsspec.compression import register_compression
 
-from .errors import LessonError
-from .samples import sample
+from datatrove_kit.errors import KitError
+from examples_common.samples import sample
 
 SUFFIXES = {
     "jsonl": tuple(
@@ -105,7 +105,7 @@ def _check_lists(
         files: by name the size in bytes, -1 if unknown.
         whole: whether ``files`` are all of the format in the folder.
 
-    Raises LessonError for a file that is missing or has another size, and for a list that is none.
+    Raises KitError for a file that is missing or has another size, and for a list that is none.
     """
     checksums, wrong = {}, []
     for list_name in sorted(lists):
@@ -114,7 +114,7 @@ def _check_lists(
         for number, line in enumerate(text.splitlines(), 1):
             found = re.fullmatch(rf"\s*({pattern})(?: [ *]?|\t)(?:\./)?(.+)", line)
             if not found and line.strip():
-                raise LessonError(
+                raise KitError(
                     f"line {number} of {folder}/{list_name} does not give {meaning} and a name: "
                     f"correct {list_name}, or take it away."
                 )
@@ -129,7 +129,7 @@ def _check_lists(
                 wrong.append(f"{name} is in {list_name} and not in the folder")
     if wrong:
         more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise LessonError(
+        raise KitError(
             f"{folder} does not hold what its lists say: {'; '.join(wrong[:5])}{more}. Fetch these "
             "files again, or correct the list."
         )
@@ -146,11 +146,11 @@ def _remote_file(source: str, format: str, folder: str, name: str, limit: int) -
         over_http = folder.startswith(("http://", "https://"))
         error = failure.__cause__ if over_http and failure.__cause__ else failure
         if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == 404:
-            raise LessonError(f"{url} does not exist (404). {OFFLINE}") from failure
+            raise KitError(f"{url} does not exist (404). {OFFLINE}") from failure
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         host = os.environ.get("HF_ENDPOINT", "") if folder.startswith("hf://") else ""
         via = f" through {host}" if host else ""
-        raise LessonError(f"{url} cannot be reached{via}: {reason}. {OFFLINE}") from failure
+        raise KitError(f"{url} cannot be reached{via}: {reason}. {OFFLINE}") from failure
     return Input(source, format, folder, {name: size}, limit)
 
 
@@ -166,7 +166,7 @@ def find_input(
         formats: what the lesson reads, in order of preference.
         limit: documents to read; the network sources read 1000 or 200 unless told.
 
-    Raises LessonError when there is nothing to read, saying why and what to do.
+    Raises KitError when there is nothing to read, saying why and what to do.
     """
     if source == "sample":
         folder = sample(sample_set, docs)
@@ -184,20 +184,20 @@ def find_input(
     if source.startswith(("http://", "https://")):
         format = _format_of(name, formats)
         if not format:
-            raise LessonError(f"{source} must be the URL of one file that ends in {wanted}.")
+            raise KitError(f"{source} must be the URL of one file that ends in {wanted}.")
         return _remote_file(source, format, folder, name, limit or -1)
     if "://" not in source:
         path = Path(source).expanduser()
         if not source or not path.exists():
             known = "sample, c4" if "jsonl" in formats else "sample, commoncrawl"
-            raise LessonError(
+            raise KitError(
                 f"there is no {source!r}. --source takes {known}, or the path or URL of your files "
                 f"({wanted})."
             )
         if path.is_file():
             format = _format_of(path.name, formats)
             if not format:
-                raise LessonError(f"{source} is not a file this lesson reads ({wanted}).")
+                raise KitError(f"{source} is not a file this lesson reads ({wanted}).")
             files = {path.name: path.stat().st_size}
             lists = [name for name in LISTS if (path.parent / name).is_file()]
             sums = _check_lists(str(path.parent), lists, format, files, whole=False)
@@ -208,14 +208,14 @@ def find_input(
     try:
         listing = get_datafolder(source_folder).find("", detail=True)
     except Exception as error:
-        raise LessonError(f"{source} cannot be listed: {error}. {OFFLINE}") from error
+        raise KitError(f"{source} cannot be listed: {error}. {OFFLINE}") from error
     if "" in listing:  # the URL of a single file
         source_folder, listing = folder, {name: listing[""]}
     listing = {n: i["size"] for n, i in sorted(listing.items()) if i["type"] == "file"}
     by_format = {f: {n: s for n, s in listing.items() if _format_of(n, (f,))} for f in formats}
     format = next((f for f in formats if by_format[f]), None)
     if not format:
-        raise LessonError(f"{source} holds no file that ends in {wanted}.")
+        raise KitError(f"{source} holds no file that ends in {wanted}.")
     files = by_format[format]
     ignored = [n for n in listing if n not in files and n not in LISTS]
     sums = _check_lists(source_folder, LISTS.keys() & listing.keys(), format, files, whole=True)

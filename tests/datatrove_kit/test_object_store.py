@@ -12,7 +12,7 @@ import pytest
 from conftest import s3_filesystem
 from test_local_cluster import listening
 
-from examples_common.object_store import ObjectStore
+from datatrove_kit.cluster.object_store import ObjectStore
 
 
 @pytest.fixture(scope="module")
