@@ -9,12 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import multiprocess
+from datatrove.executor.local import LocalPipelineExecutor
+from multiprocess.pool import IMapIterator
 
 POLL_SECONDS = 0.2
+#: How long a pool must have lacked a worker before the run is ended.
+SURE_SECONDS = 1.0
 #: How long a run may take to end by itself before it is ended.
 GRACE_SECONDS = 10
+#: Those that this process is in; the innermost one watches.
+_supervisions: list[threading.Event] = []
 
 
 class Stopped(BaseException):
@@ -51,8 +58,8 @@ def belong_to_parent() -> None:
 
 
 @contextmanager
-def supervised(workers: int, clean_up: Callable[[], None]) -> Iterator[None]:
-    """Watch over a pool of DataTrove's local executor that is started inside.
+def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
+    """Watch over the LocalPipelineExecutors that are run inside, one after another.
 
     A pool that loses a worker starts another one and waits for the lost task for ever. Here this
     raises Stopped with a message, and so does SIGTERM, without one. A pool may also wait for ever
@@ -63,7 +70,7 @@ def supervised(workers: int, clean_up: Callable[[], None]) -> Iterator[None]:
         yield  # signals reach the main thread alone
         return
     belong_to_parent()  # for the server of the pool's queues, which is forked from here
-    done, here = threading.Event(), os.getpid()
+    done, here, main = threading.Event(), os.getpid(), threading.main_thread().ident
     message: list[str] = []
     stopped: list[int] = []
 
@@ -74,34 +81,55 @@ def supervised(workers: int, clean_up: Callable[[], None]) -> Iterator[None]:
         stopped.append(signum)
         raise KeyboardInterrupt if signum == signal.SIGINT else Stopped(*message)
 
-    def pool() -> dict:
-        return {p.pid: p for p in multiprocess.active_children() if "PoolWorker" in p.name}
-
     def watch():
-        seen = {}
-        while not stopped:
-            if done.wait(POLL_SECONDS):
-                return
-            seen |= pool()
-            if len(seen) > workers:
+        run, workers, changed = None, set(), None
+        while not (done.wait(POLL_SECONDS) or stopped):
+            if _supervisions[-1] is not done:
+                continue
+            waiting = _waiting_run(main)
+            now = {p.pid for p in multiprocess.active_children() if "PoolWorker" in p.name}
+            # At the end of a run its workers go, and others come with the next run.
+            if waiting is None or waiting is not _waiting_run(main):
+                continue
+            if waiting is not run:
+                run, workers, changed = waiting, now, None
+            elif now == workers:
+                continue
+            elif changed is None:  # Ctrl-C ends workers as well: this process hears of it soon
+                changed = time.monotonic()
+            elif time.monotonic() - changed > SURE_SECONDS:
                 message.append("a process of the run was killed, often for want of memory")
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+                signal.pthread_kill(main, signal.SIGTERM)
                 break
         if not done.wait(GRACE_SECONDS):
-            for process in (seen | pool()).values():
+            for process in multiprocess.active_children():
                 process.kill()
-            clean_up()
-            say = f"error: {message[0]}" if message else "stopped"
-            print(f"{say}: the same command with --resume continues", file=sys.stderr, flush=True)
+            if clean_up:
+                clean_up()
+            print(f"error: {message[0]}" if message else "stopped", file=sys.stderr, flush=True)
             os._exit(1 if message else 128 + stopped[0])
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
     watcher = threading.Thread(target=watch, daemon=True)
+    _supervisions.append(done)
     watcher.start()
     try:
         yield
     finally:
         done.set()
         watcher.join()
+        _supervisions.remove(done)
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def _waiting_run(thread: int) -> FrameType | None:
+    """The call of ``LocalPipelineExecutor.run`` in which a thread waits for the pool's results."""
+    frame = sys._current_frames().get(thread)
+    while frame and frame.f_back:
+        if frame.f_code is IMapIterator.next.__code__:
+            caller = frame.f_back
+            if caller.f_code is LocalPipelineExecutor.run.__code__:
+                return caller
+        frame = frame.f_back
+    return None
