@@ -1,17 +1,13 @@
-"""Words and sentences as DataTrove's spaCy tokenizers split them, many times faster."""
+"""English words and sentences as DataTrove's spaCy tokenizer splits them, many times faster."""
 
 from __future__ import annotations
 
-from functools import cached_property
-from itertools import chain, pairwise, takewhile
+from collections.abc import Iterable
+from functools import cache, cached_property
+from itertools import chain, takewhile
 
 from datatrove.utils.typeshelper import Languages
-from datatrove.utils.word_tokenizers import (
-    SpaCyTokenizer,
-    WordTokenizer,
-    load_word_tokenizer,
-    strip_strings,
-)
+from datatrove.utils.word_tokenizers import WordTokenizer, load_word_tokenizer, strip_strings
 from spacy.symbols import ORTH
 from spacy.tokenizer import Tokenizer
 
@@ -41,38 +37,31 @@ class _AffixTokenizer(Tokenizer):
 
 
 class PieceTokenizer(WordTokenizer):
-    """The word tokenizer of a language, with a memory of the pieces of text that it has seen.
+    """DataTrove's tokenizer for English, with a memory of the pieces of text that it has seen.
 
-    DataTrove's filters take it as their ``language`` and give the results that they give for the
-    language itself. spaCy cuts a text at its blanks and applies its rules to each piece on its own,
-    so that a dictionary of pieces gives the same words. Its last pass alone looks further: it joins
-    tokens that make up a special case, such as ``:)``, and may take one from the next piece. A text
-    in which that could be goes through spaCy as a whole, as does one whose sentences depend on
-    blanks other than single spaces.
-
-    Args:
-        language: code of a language whose DataTrove tokenizer is spaCy's rules (``eng``, ``deu``,
-            ``fra`` and many more).
-
-    Raises ValueError for a language that is split in another way.
+    DataTrove's steps take it as their ``language`` and give the results that they give for "eng".
+    spaCy cuts a text at its blanks and applies its rules to each piece on its own, so that a
+    dictionary of pieces gives the same words. Its last pass alone looks further: it joins tokens
+    that make up a special case, such as ``:)``, and may take one from the next piece. A text in
+    which that could be goes through spaCy as a whole, as does one whose sentences depend on blanks
+    other than single spaces.
     """
 
-    def __init__(self, language: str = Languages.english):
-        super().__init__(language)
-        self.stock = load_word_tokenizer(language)
-        if (
-            not isinstance(self.stock, SpaCyTokenizer)
-            or type(self.stock.tokenizer.tokenizer) is not Tokenizer
-        ):
-            raise ValueError(f"words of {language!r} are not split by spaCy's rules alone")
+    def __init__(self):
+        super().__init__(Languages.english)
+        self.stock = load_word_tokenizer(Languages.english)
         self._words: dict[str, tuple[str, ...]] = {}
         #: Of pieces with punctuation, each token's offset, is it punctuation, may it end a sentence
         self._marks: dict[str, list[tuple[int, bool, bool]]] = {}
-        #: Of pieces with a special case, the first and the last token before the last pass.
-        self._edges: dict[str, tuple[str, str] | None] = {}
+        #: Pieces with a special case, whose words may depend on what is beside them.
+        self._special: set[str] = set()
 
     def __reduce__(self):
-        return type(self), (self.language,)
+        # One in each process: all steps and tasks share it, and DataTrove never lets go of one.
+        return english_tokenizer, ()
+
+    def __repr__(self) -> str:
+        return "PieceTokenizer()"
 
     @cached_property
     def _spacy(self) -> Tokenizer:
@@ -83,28 +72,14 @@ class PieceTokenizer(WordTokenizer):
         return _AffixTokenizer(self._spacy, True)
 
     @cached_property
-    def _special_cases(self) -> dict[tuple[str, ...], bool]:
-        """The sequences of tokens that the last pass looks for, and whether it changes them."""
-        plain = _AffixTokenizer(self._spacy, False)
-        found = {}
+    def _changed(self) -> dict[str, set[tuple[str, ...]]]:
+        """The sequences of tokens that the last pass changes, by the first of them."""
+        plain, found = _AffixTokenizer(self._spacy, False), {}
         for rule, tokens in self._spacy.rules.items():
             before = tuple(token.text for token in plain(rule))
-            found[before] = before != tuple(token[ORTH] for token in tokens)
+            if before != tuple(token[ORTH] for token in tokens):
+                found.setdefault(before[0], set()).add(before)
         return found
-
-    @cached_property
-    def _changed(self) -> dict[str, list[tuple[str, ...]]]:
-        """The sequences of tokens that the last pass changes, by the first of them."""
-        found = {}
-        for case, changed in self._special_cases.items():
-            if changed:
-                found.setdefault(case[0], []).append(case)
-        return found
-
-    @cached_property
-    def _neighbours(self) -> set[tuple[str, str]]:
-        """Tokens that follow one another in a special case."""
-        return {pair for case in self._special_cases for pair in pairwise(case)}
 
     def _has_special_case(self, words: list[str]) -> bool:
         return any(
@@ -115,16 +90,12 @@ class PieceTokenizer(WordTokenizer):
 
     def _is_one_word(self, piece: str) -> bool:
         # spaCy's patterns for English all ask for something other than a letter.
-        return self.stock.language == "en" and piece.isalpha() and piece not in self._spacy.rules
+        return piece.isalpha() and piece not in self._spacy.rules
 
     def _learn(self, pieces: set[str]) -> None:
-        broken = {piece for piece in pieces if BREAKS_SPACY in piece}
-        self._edges.update(dict.fromkeys(broken))
-        simple = {piece for piece in pieces if self._is_one_word(piece)}
-        self._words.update((piece, (piece,)) for piece in simple | broken)
-        pieces = pieces - simple - broken
-        if not pieces:
-            return
+        self._special.update(piece for piece in pieces if BREAKS_SPACY in piece)
+        self._words.update((piece, (piece,)) for piece in pieces if self._is_one_word(piece))
+        pieces = pieces.difference(self._special, self._words)
         affixes, _ = self._affixes, self._changed  # would not outlive the zone if made in it
         ends_sentence = self.stock.tokenizer.get_pipe("sentencizer").punct_chars
         # spaCy keeps every string that it sees outside of a zone.
@@ -134,51 +105,41 @@ class PieceTokenizer(WordTokenizer):
                 found = list(takewhile(lambda token: token.text != "\n", tokens))
                 words = [token.text for token in found]
                 if self._has_special_case(words):
-                    self._edges[piece] = words[0], words[-1]
-                    found = list(self._spacy(piece))
-                    words = [token.text for token in found]
+                    self._special.add(piece)
+                    continue
                 self._words[piece] = tuple(words)
                 marks = [(t.idx - found[0].idx, t.is_punct, t.text in ends_sentence) for t in found]
                 if any(is_punct or ends for _, is_punct, ends in marks):
                     self._marks[piece] = marks
 
-    def look_up(self, pieces: list[str]) -> list[tuple[str, ...]] | None:
-        """Words of each piece of a text, or None if its pieces may depend on one another.
+    def look_up(self, pieces: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Words of each piece of text; pieces whose words may depend on others are left out.
 
         Args:
             pieces: strings without blanks in them, as ``str.split`` gives.
         """
-        missing = set(pieces).difference(self._words)
+        missing = set(pieces).difference(self._words, self._special)
         if missing:
-            if len(self._words) + len(missing) > REMEMBERED:
-                for memory in (self._words, self._marks, self._edges):
+            if len(self._words) + len(self._special) + len(missing) > REMEMBERED:
+                for memory in (self._words, self._marks, self._special):
                     memory.clear()
                 missing = set(pieces)
             self._learn(missing)
-        words = [self._words[piece] for piece in pieces]
-        if self._edges.keys().isdisjoint(pieces):
-            return words
-        edges = [self._edges.get(p, (w[0], w[-1])) for p, w in zip(pieces, words, strict=True)]
-        special = [piece in self._edges for piece in pieces]
-        joined = zip(pairwise(special), pairwise(edges), strict=True)
-        if None in edges or any(
-            any(either) and (left[1], right[0]) in self._neighbours
-            for either, (left, right) in joined
-        ):
-            return None
-        return words
-
-    def alone(self, piece: str) -> tuple[str, ...] | None:
-        """Words of a piece that was looked up, or None if those beside it may change them."""
-        return None if piece in self._edges else self._words[piece]
+        return self._words
 
     def word_tokenize(self, text: str) -> list[str]:
-        words = self.look_up(text.split())
-        return self.stock.word_tokenize(text) if words is None else list(chain.from_iterable(words))
+        pieces = text.split()
+        words = self.look_up(pieces)
+        if not self._special.isdisjoint(pieces):
+            return self.stock.word_tokenize(text)
+        return list(chain.from_iterable(map(words.__getitem__, pieces)))
 
     def _spans(self, text: str) -> list[tuple[int, int]] | None:
         pieces = text.split()
-        if not pieces or " ".join(pieces) != text or self.look_up(pieces) is None:
+        if not pieces or " ".join(pieces) != text:
+            return None
+        self.look_up(pieces)
+        if not self._special.isdisjoint(pieces):
             return None
         spans, start, offset, seen_end = [], 0, 0, False
         for piece in pieces:
@@ -202,3 +163,9 @@ class PieceTokenizer(WordTokenizer):
         if spans is None:
             return self.stock.sent_tokenize(text)
         return strip_strings([text[start:end] for start, end in spans])
+
+
+@cache
+def english_tokenizer() -> PieceTokenizer:
+    """The PieceTokenizer of this process."""
+    return PieceTokenizer()
