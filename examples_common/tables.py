@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from datatrove.executor.base import PipelineExecutor
+from datatrove.pipeline.readers.base import BaseReader
+from datatrove.pipeline.writers.disk_base import DiskWriter
 from tabulate import tabulate
+
+from .counts import counts
+
+#: Documents that an extractor loses, by the names of its statistics.
+LOST = ("timeout", "broken_process", "clean_error")
 
 
 def table(title: str, headers: Sequence[str], rows: Iterable[Sequence], missing: str = "") -> None:
@@ -14,36 +22,60 @@ def table(title: str, headers: Sequence[str], rows: Iterable[Sequence], missing:
     A cell that is None shows ``missing``.
     """
     print(f"\n{title}\n")
-    print(
-        tabulate(list(rows), headers=headers, tablefmt="simple", floatfmt=".2f", missingval=missing)
-    )
+    how = {"tablefmt": "simple", "floatfmt": ".2f", "missingval": missing}
+    print(tabulate(list(rows), headers=headers, **how))
 
 
-def save_chart(figure, path: Path) -> None:
-    """Save a matplotlib figure as PNG and name the file on stdout."""
-    import matplotlib.pyplot as plt
+def funnel(executor: PipelineExecutor, title: str = "What each step kept") -> None:
+    """Print what each step of a pipeline got, dropped (and why) and kept, over all its tasks."""
+    rows = []
+    for step, count in zip(executor.pipeline, counts(executor), strict=True):
+        name = type(step).__name__
+        if writer := getattr(step, "exclusion_writer", None):
+            name += f", {Path(writer.output_folder.path).name}"
+        if isinstance(step, BaseReader):
+            rows.append([name, None, None, count["documents"]])
+        elif not isinstance(step, DiskWriter) and count["forwarded"] + count["dropped"]:
+            reasons = {r.removeprefix("dropped_"): n for r, n in count.items() if "dropped_" in r}
+            reasons |= {reason: count[reason] for reason in LOST if count[reason]}
+            dropped = count["dropped"] + sum(count[reason] for reason in LOST)
+            rows.append([name, count["total"], dropped, count["forwarded"]])
+            rows += [[f"- {r}", None, n] for r, n in sorted(reasons.items(), key=lambda r: -r[1])]
+    table(title, ["step", "documents in", "dropped", "kept"], rows)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-    print(f"\nchart: {path}")
 
-
-def bar_chart(
-    path: Path, ylabel: str, series: Sequence[str], groups: Mapping[str, Sequence[float]]
+def chart(
+    path: str, panels: Mapping[str, Mapping[str, Mapping]], kind: str = "bar", log: Sequence = ()
 ) -> None:
-    """Save a chart of groups of bars, each with one bar a series, and name the file on stdout."""
+    """Save a chart as PNG and name the file on stdout.
+
+    Args:
+        panels: for each panel its title, and for each series in it what to draw: y by x.
+        kind: ``bar`` for groups of bars, one group for each x; ``line`` for points on a line;
+            ``step`` for histograms, x being the left edge of a bin (the last one ends it, with 0).
+        log: titles of the panels whose x axis is logarithmic.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4))
-    axes = figure.subplots()
-    width = 0.8 / len(series)
-    for i, name in enumerate(series):
-        heights = [group[i] for group in groups.values()]
-        axes.bar([x + i * width for x in range(len(groups))], heights, width, label=name)
-    slant = {"rotation": 30, "ha": "right"} if sum(map(len, groups)) > 90 else {}
-    axes.set_xticks([x + 0.4 - width / 2 for x in range(len(groups))], list(groups), **slant)
-    axes.set_ylabel(ylabel)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(series), frameon=False)
-    save_chart(figure, path)
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(9, 3.8 * rows), layout="constrained")
+    grid = figure.subplots(rows, min(len(panels), 2), squeeze=False).flat
+    for axes, (title, series) in zip(grid, panels.items(), strict=False):
+        for i, (label, points) in enumerate(series.items()):
+            x, y = list(points), list(points.values())
+            if kind == "bar":
+                width = 0.8 / len(series)
+                left = [n + i * width - 0.4 for n in range(len(x))]
+                axes.bar(left, y, width, label=label, align="edge")
+                axes.set_xticks(range(len(x)), x, rotation=30, ha="right")
+            elif kind == "step":
+                axes.stairs(y[:-1], x, label=label, fill=not i, alpha=0.9 - 0.4 * (not i), lw=1.6)
+            else:
+                axes.plot(x, y, label=label, marker="o" if i else None)
+        if title in log:
+            axes.set_xscale("log")
+        axes.set_title(title)
+        axes.legend(frameon=False)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    print(f"\nchart: {path}")

@@ -1,13 +1,14 @@
 """Lesson 01: basic filtering. What does a pipeline do to a document?
 
-Reads a thousand web documents, drops those that are short, sell something or are mere lists, keeps
-half of the rest by chance, and writes down what stayed and what went. Prints what each step
-dropped, which task read which file, and one document on its way.
-
     python examples_local/01_basic_filtering.py
 
-Takes a few seconds, no network, and 2 MB in output/01_basic_filtering.
+A few seconds, no network, 2 MB in output/01_basic_filtering. The page: spec/01_basic_filtering.md
 """
+
+import environment  # noqa: F401  (says what to activate, where DataTrove is missing)
+
+import json
+from pathlib import Path
 
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
@@ -16,18 +17,14 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
-from examples_common import Run, command_line, counters, open_run, options, table
-from datatrove_kit.readers.readers import READERS
+from examples_common import check, funnel, lesson, table
 
 MIN_CHARS = 600
 KEYWORDS = ("buy now", "click here", "free shipping")
 SAMPLE_RATE = 0.5
 SEED = 42
 TASKS = 4
-
-
-def is_long_enough(doc: Document) -> bool:
-    return len(doc.text) >= MIN_CHARS
+WORKERS = 2
 
 
 def sells_nothing(doc: Document) -> bool:
@@ -36,8 +33,7 @@ def sells_nothing(doc: Document) -> bool:
 
 
 class ListFilter(BaseFilter):
-    """A filter of your own: return True to keep, or False and a reason, which ends up in the
-    statistics and in the excluded document's metadata."""
+    """A filter of your own: True keeps a document, False and a reason drop it."""
 
     name = "📋 Lists"
 
@@ -50,82 +46,43 @@ class ListFilter(BaseFilter):
         return True
 
 
-def pipeline(run: Run) -> list:
-    def excluded(step: str) -> JsonlWriter:
-        return JsonlWriter(f"{run.documents}/excluded/{step}")
-
-    return [
-        # The files are listed by name, so that nothing else in the folder is read by accident.
-        READERS[run.data.format](run.data.folder, **run.reading),
-        LambdaFilter(is_long_enough, exclusion_writer=excluded("1_short")),
-        LambdaFilter(sells_nothing, exclusion_writer=excluded("2_keywords")),
-        ListFilter(exclusion_writer=excluded("3_lists")),
-        # Last, so that chance picks among good documents only. Every task starts from SEED.
-        SamplerFilter(SAMPLE_RATE, seed=SEED, exclusion_writer=excluded("4_sampled")),
-        JsonlWriter(f"{run.documents}/kept"),
-    ]
-
-
-def build(run: Run) -> LocalPipelineExecutor:
-    return LocalPipelineExecutor(
-        pipeline(run), tasks=run.tasks, workers=run.workers, logging_dir=run.logs()
-    )
-
-
-def show(run: Run, executor: LocalPipelineExecutor, stats: list) -> None:
-    read, short, keywords, lists, sampled, _ = stats
-    table(
-        "What each step kept",
-        ["step", "documents in", "dropped", "kept"],
-        [
-            ["read", "", "", read["documents"]],
-            [f"at least {MIN_CHARS} characters", *flow(short)],
-            ["sells nothing", *flow(keywords)],
-            ["is no list", *flow(lists)],
-            [f"sampled at {SAMPLE_RATE}, seed {SEED}", *flow(sampled)],
+def main(data: str, out: str) -> None:
+    dropped = f"{out}/dropped"
+    executor = LocalPipelineExecutor(
+        pipeline=[
+            # Without a pattern the reader would take a README in the folder for documents.
+            JsonlReader(data, glob_pattern="*.jsonl*"),
+            LambdaFilter(lambda doc: len(doc.text) >= MIN_CHARS, JsonlWriter(f"{dropped}/1_short")),
+            LambdaFilter(sells_nothing, JsonlWriter(f"{dropped}/2_keywords")),
+            ListFilter(JsonlWriter(f"{dropped}/3_lists")),
+            # Last, so that chance picks among good documents only.
+            SamplerFilter(SAMPLE_RATE, SEED, JsonlWriter(f"{dropped}/4_sampled")),
+            JsonlWriter(f"{out}/kept"),
         ],
+        tasks=TASKS,
+        workers=WORKERS,
+        logging_dir=f"{out}/logs",
     )
-    reasons = [[r[8:], n] for r, n in sorted(lists.items()) if r.startswith("dropped_")]
-    table("Why the filter of our own dropped", ["reason", "documents"], reasons)
-    files = list(run.data.files)
-    tasks = [counters(executor, rank) for rank in range(run.tasks)]
-    table(
-        "What each task did",
-        ["task", "files", "read", "kept"],
-        [
-            [rank, "  ".join(files[rank :: run.tasks]), steps[0]["documents"], steps[-1]["total"]]
-            for rank, steps in enumerate(tasks)
-        ],
-    )
-    print("\nOne document on its way\n")
-    doc = next(JsonlReader(f"{run.documents}/kept")())
-    print(f"id        {doc.id}")
-    print(f"text      {doc.text[:70]}...")
-    doc.metadata["file_path"] = "(where it was read)"
+    executor.run()
+    funnel(executor)
+    show(executor, out)
+    check(executor)
+
+
+def show(executor: LocalPipelineExecutor, out: str) -> None:
+    reader, rows = executor.pipeline[0], []
+    for rank in range(TASKS):
+        files = reader.data_folder.get_shard(rank, TASKS, glob_pattern=reader.glob_pattern)
+        steps = json.loads(Path(f"{out}/logs/stats/{rank:05d}.json").read_text())
+        read, kept = steps[0]["stats"]["documents"]["total"], steps[-1]["stats"]["total"]
+        rows.append([rank, "  ".join(files), read, kept])
+    table("What each task did", ["task", "files", "read", "kept"], rows)
+    doc = next(JsonlReader(f"{out}/kept", limit=1)())
+    print(f"\nOne document on its way\n\nid        {doc.id}\ntext      {doc.text[:70]}...")
+    doc.metadata["file_path"] = Path(doc.metadata["file_path"]).name  # the whole path, in truth
     for key, value in doc.metadata.items():
         print(f"metadata  {key}: {str(value)[:60]}")
 
 
-def flow(count: dict) -> list[int]:
-    return [count["total"], count["dropped"], count["forwarded"]]
-
-
-def main(
-    source: options.Source = "sample",
-    limit: options.Limit = None,
-    tasks: options.Tasks = TASKS,
-    workers: options.Workers = 2,
-    output: options.Output = None,
-    resume: options.Resume = False,
-    text_key: options.TextKey = "text",
-) -> list:
-    """Filter documents by length, keywords, form and chance."""
-    with open_run(__file__, locals(), sample="c4") as run:
-        executor = build(run)
-        stats = run.execute(executor)
-        show(run, executor, stats)
-    return stats
-
-
 if __name__ == "__main__":
-    command_line(main)
+    lesson(main, sample="c4")

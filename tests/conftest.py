@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from fasteners import InterProcessLock
 
-from examples_common import LessonError
+from datatrove_kit import KitError
 from datatrove_kit.cluster.daemons import program
 
 REPO = Path(__file__).resolve().parent.parent
@@ -42,6 +42,11 @@ class Finished:
     stderr: str
     folder: Path
 
+    @property
+    def error(self) -> str:
+        """What stands behind the last ``error: `` on stderr."""
+        return self.stderr.rpartition("error: ")[2]
+
     def documents(self, folder: str) -> list[dict]:
         """All documents that a JsonlWriter wrote to a folder of the run, in shard order."""
         return read_documents(self.folder / folder)
@@ -61,10 +66,40 @@ def lesson(number: str) -> Path:
     return next(path for path in LESSONS if path.name.startswith(number))
 
 
-def run_script(script: Path, *args: object, cwd: Path, env: dict | None = None) -> Finished:
-    """Run a script with this Python in ``cwd`` and wait for it."""
+def copy_of(script: Path, cwd: Path, changes: dict[str, object] | None = None) -> Path:
+    """A copy of a lesson below ``cwd``, where its output goes to ``cwd/output``.
+
+    Args:
+        changes: what to change, as a reader would: the value of a constant by its name, or a piece
+            of the text by that text.
+    """
+    text = script.read_text(encoding="utf-8")
+    for name, value in (changes or {}).items():
+        if name.isidentifier():
+            line = f"{name} = {value}".replace("\\", r"\\")
+            text, count = re.subn(rf"(?m)^{name} = .*$", line, text)
+        else:
+            count, text = text.count(name), text.replace(name, str(value))
+        assert count == 1, f"{script.name} has {name} {count} times"
+    copy = cwd / script.parent.name / script.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(text, encoding="utf-8")
+    for name in ("environment.py", "slurm.toml"):
+        if (script.parent / name).exists() and not (copy.parent / name).exists():
+            shutil.copy(script.parent / name, copy.parent)
+    return copy
+
+
+def run_script(
+    script: Path,
+    *args: object,
+    cwd: Path,
+    env: dict | None = None,
+    changes: dict[str, object] | None = None,
+) -> Finished:
+    """Run a copy of a lesson, with some constants changed, in ``cwd``, and wait for its end."""
     done = subprocess.run(
-        [sys.executable, str(script), *map(str, args)],
+        [sys.executable, str(copy_of(script, cwd, changes)), *map(str, args)],
         cwd=cwd,
         env={**os.environ, "COLUMNS": "100", **(env or {})},
         capture_output=True,
@@ -72,17 +107,6 @@ def run_script(script: Path, *args: object, cwd: Path, env: dict | None = None) 
         timeout=600,
     )
     return Finished(done.returncode, done.stdout, done.stderr, cwd / "output" / script.stem)
-
-
-def with_constants(script: Path, changes: dict[str, str], target: Path) -> Path:
-    """A copy of a lesson in ``target`` with some of its constants changed, as a reader would."""
-    text = script.read_text(encoding="utf-8")
-    for name, value in changes.items():
-        text, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", text)
-        assert count == 1, f"{script.name} has no constant {name}"
-    copy = target / script.name
-    copy.write_text(text, encoding="utf-8")
-    return copy
 
 
 @pytest.fixture(scope="session")
@@ -113,10 +137,10 @@ def bare(tmp_path_factory, request):
 
 @pytest.fixture
 def run(tmp_path):
-    """Run a lesson with options in a fresh folder: ``run("01", "--tasks", 1)``."""
+    """Run a lesson in a fresh folder: ``run("01", "--resume", changes={"TASKS": 1})``."""
 
-    def call(number: str, *args: object, env: dict | None = None) -> Finished:
-        return run_script(lesson(number), *args, cwd=tmp_path, env=env)
+    def call(number: str, *args: object, **how) -> Finished:
+        return run_script(lesson(number), *args, cwd=tmp_path, **how)
 
     return call
 
@@ -128,7 +152,7 @@ def missing_packages() -> str:
     try:
         for name in ("slurmctld", "slurmdbd", "munged", "mariadbd"):
             program(name, "run `make cluster`")
-    except LessonError as error:
+    except KitError as error:
         return str(error)
     return ""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from .articles import articles, languages
 from ..errors import LessonError
+from .articles import articles, languages
 
 #: Vocabulary of the tokenizer that lessons train to count tokens.
 VOCAB_SIZE = 8192

@@ -8,6 +8,8 @@ import re
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import lesson, read_documents, run_script
 
@@ -15,10 +17,10 @@ from examples_common.samples import manifest, sample
 
 KEYWORDS = ("buy now", "click here", "free shipping")
 FOLDERS = {
-    "short": "excluded/1_short",
-    "keywords": "excluded/2_keywords",
-    "lists": "excluded/3_lists",
-    "sampled": "excluded/4_sampled",
+    "short": "dropped/1_short",
+    "keywords": "dropped/2_keywords",
+    "lists": "dropped/3_lists",
+    "sampled": "dropped/4_sampled",
     "kept": "kept",
 }
 
@@ -60,7 +62,7 @@ def test_every_document_is_where_it_belongs(bare):
 
 
 def test_one_task_differs_in_the_sampler_alone(run):
-    done = run("01", "--tasks", 1)
+    done = run("01", changes={"TASKS": 1})
     assert done.code == 0, done.stderr
     truth, four = expected(tasks=1), expected(tasks=4)
     assert written(done) == truth
@@ -69,15 +71,15 @@ def test_one_task_differs_in_the_sampler_alone(run):
 
 def test_the_tables_show_what_was_written(bare):
     done, truth = bare("01"), expected(tasks=4)
-    rows = re.findall(r"^(?: +\d  )?(\w.*?)((?:  +\d+)+)$", done.stdout, re.M)
+    rows = re.findall(r"^(?:- )?(\w.*?)((?:  +\d+)+)$", done.stdout, re.M)
     numbers = {name: [int(n) for n in cells.split()] for name, cells in rows}
     left = 1000
-    assert numbers["read"] == [1000]
+    assert numbers["JsonlReader"] == [1000]
     for row, name in (
-        ("at least 600 characters", "short"),
-        ("sells nothing", "keywords"),
-        ("is no list", "lists"),
-        ("sampled at 0.5, seed 42", "sampled"),
+        ("LambdaFilter, 1_short", "short"),
+        ("LambdaFilter, 2_keywords", "keywords"),
+        ("ListFilter, 3_lists", "lists"),
+        ("SamplerFilter, 4_sampled", "sampled"),
     ):
         dropped = len(truth[name])
         assert numbers[row] == [left, dropped, left - dropped]
@@ -116,25 +118,35 @@ def test_a_second_run_is_the_same(bare, tmp_path):
     assert read_documents(again.folder / "kept") == bare("01").documents("kept")
 
 
-def test_own_jsonl_and_limit(tmp_path, run):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    (folder / "README.md").write_text("not a record")
-    with open(folder / "a.jsonl", "w", encoding="utf-8") as lines:
-        for number in range(30):
-            lines.write(json.dumps({"content": f"Number {number} is long." * 40}) + "\n")
-    done = run("01", "--source", folder, "--text-key", "content", "--limit", 20)
-    assert done.code == 0, done.stderr
-    ids = written(done)
-    assert len(ids["kept"] | ids["sampled"]) == 20
+def test_what_the_page_says_of_other_input(tmp_path):
+    """Another text field, Parquet and a limit are a line to change in the script."""
+    rows = [{"content": f"Number {n} is long." * 40, "n": n} for n in range(30)]
+    (tmp_path / "mine").mkdir()
+    with open(tmp_path / "mine" / "a.jsonl", "w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "mine" / "README.md").write_text("not a record")
+    (tmp_path / "parquet").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "parquet" / "a.parquet")
+    reader = 'JsonlReader(data, glob_pattern="*.jsonl*"'
+    for folder, line in (
+        ("mine", f'{reader}, text_key="content", limit=20'),
+        ("parquet", 'ParquetReader(data, glob_pattern="*.parquet", text_key="content", limit=20'),
+    ):
+        changes = {reader: line, "import JsonlReader": "import JsonlReader, ParquetReader"}
+        cwd = tmp_path / f"for {folder}"
+        done = run_script(lesson("01"), "--input", tmp_path / folder, cwd=cwd, changes=changes)
+        assert done.code == 0, done.stderr
+        ids = written(done)
+        assert len(ids["kept"] | ids["sampled"]) == 20
 
 
 @pytest.mark.parametrize("tasks", [1, 3])
-def test_resume_skips_finished_tasks(tasks, run):
-    first = run("01", "--tasks", tasks)
+def test_resume_runs_what_did_not_complete(tasks, run):
+    first = run("01", changes={"TASKS": tasks})
     (first.folder / "logs/completions/00000").unlink()
     (first.folder / "kept/00000.jsonl.gz").write_bytes(b"half a file")
-    again = run("01", "--tasks", tasks, "--resume")
+    again = run("01", "--resume", changes={"TASKS": tasks})
     assert again.code == 0, again.stderr
+    assert f"{tasks - 1} tasks are complete" in again.stderr
     assert again.stdout == first.stdout
     assert written(again) == expected(tasks)
