@@ -7,9 +7,12 @@ import os
 os.environ.setdefault("TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS", "")
 
 from .checks import check
+from .counts import counts
 from .language_model import language_model
 from .lessons import lesson
 from .slurm import slurm_toml, wait
 from .tables import chart, funnel, table
 
-__all__ = ["chart", "check", "funnel", "language_model", "lesson", "slurm_toml", "table", "wait"]
+__all__ = [
+    "chart", "check", "counts", "funnel", "language_model", "lesson", "slurm_toml", "table", "wait",
+]  # fmt: skip

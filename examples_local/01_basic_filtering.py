@@ -7,7 +7,6 @@ A few seconds, no network, 2 MB in output/01_basic_filtering. The page: spec/01_
 
 import environment  # noqa: F401  (says what to activate, where DataTrove is missing)
 
-import json
 from pathlib import Path
 
 from datatrove.data import Document
@@ -17,7 +16,7 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
-from examples_common import check, funnel, lesson, table
+from examples_common import check, counts, funnel, lesson, table
 
 MIN_CHARS = 600
 KEYWORDS = ("buy now", "click here", "free shipping")
@@ -73,9 +72,8 @@ def show(executor: LocalPipelineExecutor, out: str) -> None:
     reader, rows = executor.pipeline[0], []
     for rank in range(TASKS):
         files = reader.data_folder.get_shard(rank, TASKS, glob_pattern=reader.glob_pattern)
-        steps = json.loads(Path(f"{out}/logs/stats/{rank:05d}.json").read_text())
-        read, kept = steps[0]["stats"]["documents"]["total"], steps[-1]["stats"]["total"]
-        rows.append([rank, "  ".join(files), read, kept])
+        read, *_, kept = counts(executor, rank)  # from logs/stats/00000.json and its neighbours
+        rows.append([rank, "  ".join(files), read["documents"], kept["total"]])
     table("What each task did", ["task", "files", "read", "kept"], rows)
     doc = next(JsonlReader(f"{out}/kept", limit=1)())
     print(f"\nOne document on its way\n\nid        {doc.id}\ntext      {doc.text[:70]}...")
