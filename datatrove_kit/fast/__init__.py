@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import copy, deepcopy
 
+from datatrove.pipeline import filters, stats
 from datatrove.pipeline.dedup import MinhashDedupSignature
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.extractors.base import BaseExtractor
-from datatrove.pipeline.filters import (
-    C4QualityFilter,
-    FineWebQualityFilter,
-    GopherQualityFilter,
-    GopherRepetitionFilter,
-    LanguageFilter,
-    URLFilter,
-)
-from datatrove.pipeline.stats import SentenceStats, WordStats
 from datatrove.pipeline.writers.disk_base import DiskWriter
 from datatrove.utils.typeshelper import Languages
 
 from datatrove_kit.errors import KitError
 from datatrove_kit.fast.extraction import EarlyLanguageFilter, FastTrafilatura
-from datatrove_kit.fast.filters import FastGopherRepetitionFilter, FastURLFilter
+from datatrove_kit.fast.filtering import FastGopherRepetitionFilter, FastURLFilter
 from datatrove_kit.fast.minhash import FastMinhashSignature
 from datatrove_kit.fast.words import english_tokenizer
 
@@ -30,18 +22,19 @@ __all__ = ["early", "fast"]
 
 FASTER = {
     Trafilatura: FastTrafilatura,
-    URLFilter: FastURLFilter,
-    GopherRepetitionFilter: FastGopherRepetitionFilter,
+    filters.URLFilter: FastURLFilter,
+    filters.GopherRepetitionFilter: FastGopherRepetitionFilter,
     MinhashDedupSignature: FastMinhashSignature,
 }
-#: Steps that split words or sentences with the tokenizer that their ``language`` names.
-SPLITTING = {
-    GopherRepetitionFilter,
-    GopherQualityFilter,
-    C4QualityFilter,
-    FineWebQualityFilter,
-    WordStats,
-    SentenceStats,
+#: Attribute of a step that takes a tokenizer for words or sentences.
+TOKENIZER = {
+    filters.GopherRepetitionFilter: "language",
+    filters.GopherQualityFilter: "language",
+    filters.C4QualityFilter: "language",
+    filters.FineWebQualityFilter: "language",
+    stats.WordStats: "language",
+    stats.SentenceStats: "language",
+    MinhashDedupSignature: "word_tokenizer",
 }
 
 
@@ -49,10 +42,9 @@ def fast(pipeline: Iterable) -> list:
     """The same pipeline with faster steps: the same documents, reasons and statistics.
 
     Trafilatura, URLFilter, GopherRepetitionFilter and MinhashDedupSignature become faster classes
-    of the kit. Steps that split English words or sentences (GopherRepetitionFilter,
-    GopherQualityFilter, C4QualityFilter, FineWebQualityFilter, WordStats, SentenceStats,
-    MinhashDedupSignature) get a faster tokenizer; other languages keep DataTrove's, and signatures
-    of other languages stay DataTrove's own.
+    of the kit. Steps that split English words or sentences (these two, GopherQualityFilter,
+    C4QualityFilter, FineWebQualityFilter, WordStats and SentenceStats) get a faster tokenizer.
+    Other languages keep DataTrove's tokenizer and its MinhashDedupSignature.
 
     Args:
         pipeline: constructed steps. A replaced step keeps all that it was given: arguments, name,
@@ -66,18 +58,14 @@ def fast(pipeline: Iterable) -> list:
 
 def _faster(step):
     kind = type(step)
-    is_english = getattr(step, "language", None) == Languages.english
-    if kind not in FASTER and not (kind in SPLITTING and is_english):
-        return step
-    if kind is MinhashDedupSignature and not is_english:
+    splits_english = kind in TOKENIZER and step.language == Languages.english
+    if not splits_english and (kind not in FASTER or kind is MinhashDedupSignature):
         return step
     quick = copy(step)
     quick.__class__ = FASTER.get(kind, kind)
     quick.stats = deepcopy(step.stats)
-    if kind is MinhashDedupSignature:
-        quick.word_tokenizer = english_tokenizer()
-    elif kind in SPLITTING and is_english:
-        quick.language = english_tokenizer()
+    if splits_english:
+        setattr(quick, TOKENIZER[kind], english_tokenizer())
     return quick
 
 
@@ -108,7 +96,7 @@ def early(
         )
     step = EarlyLanguageFilter(languages, language_threshold, min_length, exclusion_writer)
     for late in steps:
-        if isinstance(late, LanguageFilter):
+        if isinstance(late, filters.LanguageFilter):
             step.model = copy(late.model)
             step.model.languages = step.languages
             break

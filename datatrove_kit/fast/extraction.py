@@ -18,8 +18,7 @@ from trafilatura import xpaths
 REMEMBERED = 20_000
 #: Trafilatura's lists of expressions; in some of them it spends half of its time on a page.
 LISTS = [found for found in vars(xpaths).values() if isinstance(found, list)]
-# Elements of some names below the current one, all of them or the first, with any one of a number
-# of attributes.
+# Elements of some names below the current one, all or the first, with any one of some attributes.
 FORM = re.compile(
     r"\(?\.//\*(\[[(]?self::[^\]]*\])?\s*"
     r"\[(?P<tests>(?:(?! and |not\(|\]).)*)\](\)?\[1\])?\s*",
@@ -43,14 +42,11 @@ HIDDEN = (
 
 
 class RememberedXPath:
-    """An XPath expression that finds elements by an attribute, with a memory.
+    """An XPath expression that finds elements by any one of a number of attributes, with a memory.
 
     The expression is asked once for each value of an attribute, on an element made for it, instead
     of once for each element. Elements come in the order of the document, all of them where the
     expression gives the first alone.
-
-    Args:
-        expression: one that has_form accepts.
     """
 
     def __init__(self, expression: etree.XPath):
@@ -59,11 +55,6 @@ class RememberedXPath:
         self._test = etree.XPath(f"./*[{tests}]")
         names = sorted(set(re.findall(r"@([\w-]+)", tests)))
         self._matches: dict[str, dict[str | None, bool]] = {name: {None: False} for name in names}
-
-    @staticmethod
-    def has_form(expression: etree.XPath) -> bool:
-        """Whether it finds descendants by name and by any one of a number of attributes."""
-        return bool(FORM.fullmatch(expression.path))
 
     def _ask(self, name: str, values: set[str]) -> None:
         parent = etree.Element("body")
@@ -88,7 +79,7 @@ class RememberedXPath:
 
 @cache
 def _remembered(expression: etree.XPath) -> etree.XPath | RememberedXPath:
-    return RememberedXPath(expression) if RememberedXPath.has_form(expression) else expression
+    return RememberedXPath(expression) if FORM.fullmatch(expression.path) else expression
 
 
 @contextmanager
@@ -119,17 +110,15 @@ class FastTrafilatura(Trafilatura):
 class EarlyLanguageFilter(LanguageFilter):
     """Drops pages that are surely in another language before their text is extracted.
 
-    Stands before the extractor, whose time it saves, and sees HTML. The visible text, without
-    menus and scripts, costs a twentieth of Trafilatura's time. A page is dropped only when there is
-    enough of that text and the model gives each wanted language less than the threshold; the
-    LanguageFilter after the extractor decides about all others, so that no document is added.
+    It sees HTML. The visible text, without menus and scripts, costs a twentieth of Trafilatura's
+    time. The LanguageFilter after the extractor decides about all pages that are not dropped here,
+    so that no document is added.
 
     Args:
         languages: codes that the model uses, such as ``en``.
         language_threshold: a page is kept when a wanted language has at least this score; well
             below that of the filter after the extractor, since here menus are read as well.
-        min_length: characters of text below which a page is kept; so is a page whose text is in a
-            script.
+        min_length: characters of visible text below which a page is kept.
         exclusion_writer: gets dropped pages with the text that was looked at.
     """
 
@@ -160,5 +149,7 @@ def visible_text(page: str) -> str:
     """The first 2,000 characters of what a reader of an HTML page sees, without menus."""
     parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
     tree = etree.fromstring(f"<body>{page}".encode("utf-8", "replace"), parser)
+    for element in tree.iter(*HIDDEN):
+        element.tail = f" {element.tail or ''}"
     etree.strip_elements(tree, *HIDDEN, with_tail=False)
     return " ".join(" ".join(tree.itertext()).split())[:LOOKED_AT]

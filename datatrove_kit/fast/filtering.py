@@ -1,69 +1,51 @@
-"""DataTrove's slowest filters with the same decisions, many times faster."""
+"""DataTrove's slowest filters with the same decisions, many times faster.
+
+Both run DataTrove's own code; functions that it calls are replaced, in this copy of it alone.
+"""
 
 from __future__ import annotations
 
-import tarfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
-from datatrove.data import Document
 from datatrove.io import safely_create_file
 from datatrove.pipeline.filters import GopherRepetitionFilter, URLFilter
-from datatrove.pipeline.filters.gopher_repetition_filter import find_duplicates
 from datatrove.pipeline.filters.url_filter import get_list
-from datatrove.utils._import_utils import ASSETS_PATH
-from datatrove.utils.text import split_into_words
-from huggingface_hub import cached_assets_path
 from xxhash import xxh3_128_digest
 
-LISTS = "url_filterblacklistsv0_3_0.tar.gz"  # of DataTrove 0.10
 
+def calling(method: FunctionType, **functions: Callable) -> FunctionType:
+    """A copy of a method that calls these functions in place of those with their names.
 
-class FastGopherRepetitionFilter(GopherRepetitionFilter):
-    """Gopher's repetition filter with the same decisions.
-
-    Cuts the n-grams out of one string, and looks for repeated ones one after another only where
-    there are any.
+    Raises TypeError when the method calls no function with one of the names.
     """
-
-    def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        text = doc.text
-        if not text:
-            return False, "empty"
-        paragraphs, lines = self.paragraph_exp.split(text.strip()), self._line_splitter.split(text)
-        for parts, name, most, most_characters in (
-            (paragraphs, "dup_para", self.dup_para_frac, self.dup_para_char_frac),
-            (lines, "dup_line", self.dup_line_frac, self.dup_line_char_frac),
-        ):
-            repeated, characters = find_duplicates(parts)
-            if most and repeated / len(parts) > most:
-                return False, f"{name}_frac"
-            if most_characters and characters / len(text) > most_characters:
-                return False, f"{name}_char_frac"
-        words = split_into_words(text, self.language)
-        for n, most in self.top_n_grams:
-            counts = Counter(_n_grams(words, n, " "))
-            if counts:
-                n_gram, count = counts.most_common(1)[0]
-                if len(n_gram) * count / len(text) > most:
-                    return False, f"top_{n}_gram"
-        for n, most in self.dup_n_grams:
-            if _repeated_characters(_n_grams(words, n, ""), n) / len(text) > most:
-                return False, f"duplicated_{n}_n_grams"
-        return True
+    if unknown := functions.keys() - set(method.__code__.co_names):
+        raise TypeError(f"{method.__qualname__} of this DataTrove does not call {unknown}")
+    copy = FunctionType(method.__code__, {**method.__globals__, **functions}, method.__name__)
+    copy.__defaults__, copy.__doc__ = method.__defaults__, method.__doc__
+    return copy
 
 
-def _n_grams(words: list[str], n: int, between: str) -> list[str]:
+def _n_grams(words: list[str], n: int, between: str = " ") -> list[str]:
+    """Cut out of one string."""
     text, gap = between.join(words), len(between)
     starts = list(accumulate([len(word) + gap for word in words], initial=0))
     return [text[start : end - gap] for start, end in zip(starts, starts[n:], strict=False)]
 
 
-def _repeated_characters(n_grams: list[str], n: int) -> int:
+def _top_characters(n_grams: list[str]) -> int:
+    """Characters of the most frequent n-gram in all its places."""
+    n_gram, count = Counter(n_grams).most_common(1)[0]
+    return len(n_gram) * count
+
+
+def _repeated_characters(words: list[str], n: int) -> int:
     """Characters in n-grams that came before, none of them counted for two n-grams."""
+    n_grams = _n_grams(words, n, "")
     if len(set(n_grams)) == len(n_grams):
         return 0
     seen: set[str] = set()
@@ -79,32 +61,15 @@ def _repeated_characters(n_grams: list[str], n: int) -> int:
     return characters
 
 
-class FastURLFilter(URLFilter):
-    """DataTrove's URL filter with the same decisions.
+class FastGopherRepetitionFilter(GopherRepetitionFilter):
+    """Gopher's repetition filter: n-grams are looked at one by one only where any is repeated."""
 
-    The 4.6 million domains of its list stay on disk: their hashes are sorted once for each machine,
-    beside the list in the cache of Hugging Face (74 MB), and mapped into memory, where all tasks of
-    a machine share them.
-    """
-
-    def download_data(self) -> None:
-        if self._downloaded or not self.use_integrated_lists:
-            return
-        folder = Path(cached_assets_path("datatrove", "filters", "url_filter"))
-
-        def extract() -> None:
-            with tarfile.open(Path(ASSETS_PATH, LISTS), "r:gz") as lists:
-                lists.extractall(folder)
-
-        safely_create_file(str(folder / LISTS), extract)
-        self.block_listed_domains = LinesOnDisk(folder / "domains", self.block_listed_domains)
-        self.block_listed_url = get_list(folder, "urls", self.block_listed_url, do_normalize=False)
-        for name in ("banned_words", "banned_subwords", "soft_banned_words"):
-            setattr(self, name, get_list(ASSETS_PATH, f"{name}.txt", getattr(self, name)))
-        for number, word in enumerate(self.banned_subwords, len(self.banned_subwords_automaton)):
-            self.banned_subwords_automaton.add_word(word, number)
-        self.banned_subwords_automaton.make_automaton()
-        self._downloaded = True
+    filter = calling(
+        GopherRepetitionFilter.filter,
+        get_n_grams=_n_grams,
+        find_top_duplicate=_top_characters,
+        find_all_duplicate=_repeated_characters,
+    )
 
 
 class LinesOnDisk:
@@ -112,7 +77,7 @@ class LinesOnDisk:
 
     Args:
         path: a file in UTF-8. Lines that start with ``#`` do not count, nor do blanks around a
-            line. The hashes are written beside it on first use.
+            line. The sorted hashes are written beside it on first use.
         extra: more members.
     """
 
@@ -141,3 +106,19 @@ class LinesOnDisk:
 def _hash(line: str) -> bytes:
     # numpy's strings end before their last zeros.
     return xxh3_128_digest(line.encode("utf-8", "surrogatepass")).rstrip(b"\0")
+
+
+def _domains_on_disk(folder: str, name: str, extra: set, do_normalize: bool = True):
+    if name == "domains":
+        return LinesOnDisk(Path(folder, name), extra)
+    return get_list(folder, name, extra, do_normalize)
+
+
+class FastURLFilter(URLFilter):
+    """DataTrove's URL filter, whose list of 4.6 million domains stays on disk.
+
+    The hashes of the domains are sorted once for each machine, beside the list in the cache of
+    Hugging Face (73 MB). All tasks of a machine share them in memory.
+    """
+
+    download_data = calling(URLFilter.download_data, get_list=_domains_on_disk)

@@ -127,8 +127,10 @@ class FastMinhashSignature(MinhashDedupSignature):
             ]
             # First the words of all, then the numbers of all: each finds its data in the cache.
             for batch in batched(enumerate(self._data), BATCH):
-                self.stat_update(StatHints.total, value=len(batch))
-                shingles = [(place, self.get_shingles(doc.text)) for place, doc in batch]
+                shingles = []
+                for place, doc in batch:
+                    self.stat_update(StatHints.total)
+                    shingles.append((place, self.get_shingles(doc.text)))
                 shingles = [(place, found) for place, found in shingles if found.size]
                 signatures = [self._signature(found) for _, found in shingles]
                 signatures = np.array(signatures).reshape(len(shingles), len(files), width)
