@@ -15,11 +15,15 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import LESSONS, REPO, run_script
+from conftest import LESSONS, REPO, read_documents, run_script
+
+from examples_common.samples import sample
 
 BLOCK = re.compile(r"(<!-- (code|output|changed)(?:: (.*?))? -->\n)(.*?)(<!-- /\2 -->)", re.S)
 SPECS = sorted((REPO / "spec").glob("[0-9][0-9]_*.md"))
@@ -126,3 +130,18 @@ def test_block(spec, index, tmp_path, pytestconfig, request):
         spec.write_text(text[:start] + block + text[end:], encoding="utf-8")
     else:
         assert match[4] == block, f"run pytest --update-specs and read what changed in {spec.name}"
+
+
+def test_the_script_in_the_readme(tmp_path):
+    """It runs as it stands, and drops and keeps what plain Python says."""
+    text = (REPO / "README.md").read_text(encoding="utf-8")
+    script = re.search(r"<!-- script -->\n```python\n(.*?)```\n<!-- /script -->", text, re.S)[1]
+    assert text.index("```python") == text.index("<!-- script -->") + len("<!-- script -->\n")
+    (tmp_path / "mine.py").write_text(script.replace("data/samples/c4", str(sample("c4"))))
+    done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    texts = [record["text"] for record in read_documents(sample("c4"))]
+    kept, short = (read_documents(tmp_path / "output/mine" / name) for name in ("kept", "short"))
+    assert sorted(d["text"] for d in short) == sorted(text for text in texts if len(text) < 600)
+    assert 400 < len(kept) < 530
+    assert {d["text"] for d in kept} <= {text for text in texts if len(text) >= 600}
