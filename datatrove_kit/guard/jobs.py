@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import re
 import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from datatrove.executor.base import PipelineExecutor
+
 from datatrove_kit.errors import KitError
+from datatrove_kit.guard.fingerprint import label
 
 STAGES = "stages.json"
 
@@ -38,9 +42,24 @@ class Stage:
     slurm_logs: str
     tasks: int
     tasks_per_job: int = 1
-    max_array_size: int = 1001
+    max_array_size: int = -1
     arrays: list[str] = field(default_factory=list)
     merge: str = ""
+
+    @classmethod
+    def of(cls, executor: PipelineExecutor, folder: Path) -> Stage:
+        """The stage that an executor is, before it is submitted."""
+        logs = executor.logging_dir.path
+        return cls(
+            name=getattr(executor, "job_name", None) or label(executor, folder),
+            logs=label(executor, folder),
+            slurm_logs=os.path.relpath(
+                os.path.realpath(getattr(executor, "slurm_logs_folder", logs)), folder.resolve()
+            ),
+            tasks=executor.world_size,
+            tasks_per_job=getattr(executor, "tasks_per_job", 1),
+            max_array_size=getattr(executor, "max_array_size", -1),
+        )
 
     def elements(self, folder: Path) -> dict[int, str]:
         """The element of an array, JOB_INDEX, that each submitted rank is part of."""
@@ -49,7 +68,8 @@ class Stage:
         ranks = json.loads((folder / self.logs / "ranks_to_run.json").read_text())
         found = {}
         for position, rank in enumerate(ranks):
-            array, index = divmod(position // self.tasks_per_job, self.max_array_size)
+            most = self.max_array_size if self.max_array_size > 0 else len(ranks)
+            array, index = divmod(position // self.tasks_per_job, most)
             found[rank] = f"{self.arrays[array]}_{index}"
         return found
 
@@ -88,7 +108,7 @@ def write_stages(folder: Path, stages: list[Stage]) -> None:
 
 
 def stages_in(folder: Path) -> list[Stage]:
-    """The stages of the run in a folder, the first one first; none if it never was on Slurm."""
+    """The stages of the run in a folder, the first one first."""
     path = folder / STAGES
     return [Stage(**record) for record in json.loads(path.read_text())] if path.exists() else []
 
@@ -102,13 +122,13 @@ def command(*words: str, timeout: float = 30) -> str:
         done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
     except FileNotFoundError as error:
         raise KitError(
-            f"{words[0]} is not here: run this on a login node of your cluster, or start one of "
-            "your own (python examples_slurm/local_cluster.py up), or use --local."
+            f"{words[0]} is not here: run this on a login node of your cluster, or with a "
+            "LocalPipelineExecutor."
         ) from error
     except subprocess.TimeoutExpired as error:
         raise KitError(f"{' '.join(words)} gave no answer in {timeout:.0f} s.") from error
     if done.returncode:
-        raise KitError(f"{' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise KitError(f"{words[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 

@@ -3,42 +3,85 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from copy import copy
 from functools import partial
 from pathlib import Path
 
-from datatrove.executor import SlurmPipelineExecutor
+from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
-from datatrove.io import DataFolder, get_datafolder
+from datatrove.io import DataFolder, get_shard_from_paths_file
 from datatrove.pipeline.extractors.base import BaseExtractor
-from datatrove.pipeline.readers.base import BaseReader
+from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 
-from datatrove_kit.guard import slurm
 from datatrove_kit.errors import KitError
-from datatrove_kit.guard.tasks import LOCK, alone_in, differences, discard, examine, fingerprint, guard
-from datatrove_kit.guard.jobs import refuse_if_queued
+from datatrove_kit.guard import slurm
+from datatrove_kit.guard.fingerprint import Fingerprint, differences, label, step_name
+from datatrove_kit.guard.jobs import Stage, refuse_if_queued, write_stages
 from datatrove_kit.guard.processes import Stopped, supervised
-from datatrove_kit.guard.slurm import Cluster, cluster_settings
-from datatrove_kit.readers.sources import OFFLINE, Input, find_input
+from datatrove_kit.guard.tasks import LOCK, alone_in, discard, examine, guard, output_folders
+from datatrove_kit.readers.listing import Listing, input_files
 
-RECORD = "run.json"
-SUCCESS = "_SUCCESS"
-FINDINGS = "check.json"
+RECORD, SUCCESS, FINDINGS = "run.json", "_SUCCESS", "check.json"
 #: What an extractor counts as lost, in words.
 LOST = {"timeout": "time-outs", "broken_process": "broken processes", "clean_error": "errors"}
 S3_PART_BYTES = 5 << 20  # the smallest part of a multipart upload, by S3's rules
-#: Options and constants that may change when a run is resumed: where and with how much it runs.
-#: (Lesson 08 keeps the rest of its CONFIG with the run by itself.)
-HOW_IT_RUNS = (
-    "settings", "dry_run", "wait", "local", "plan", "cores", "status", "LIMITS", "CONFIG", "Config",
-)  # fmt: skip
+SHOWN = 5  # names in an error
+
+
+def run(
+    executors: PipelineExecutor | Iterable[PipelineExecutor],
+    folder: str | os.PathLike,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    wait: bool = True,
+) -> list[list[Counter]] | None:
+    """Run executors one after the other, and prove what they did; for ``executor.run()``.
+
+    Everything is validated first, on Slurm with a small job; a folder with a run in it stays as it
+    is until then. At the end ``check.json`` says what was found, and ``_SUCCESS`` that the run is
+    whole.
+
+    Args:
+        executors: one executor, several, or the last of a chain by ``depends``; all local or all
+            on Slurm. They stay as they are.
+        folder: for the lock, the record and the findings, on this machine (of a cluster: on a disk
+            that all nodes share). The logging folders lie below it.
+        resume: continue the run in the folder: its completed tasks are not run again.
+        overwrite: remove the run in the folder, and what it wrote elsewhere, and start afresh.
+        wait: on Slurm, wait for the end of the jobs.
+
+    Returns for each executor what its steps counted, as ``counters`` does; None if jobs are queued
+    and it did not wait.
+
+    Raises KitError for what the caller can mend: arguments that cannot be, a folder in use, a run
+    that is not the one to be resumed, a task that failed, and input that was not read as a whole.
+    """
+    folder = Path(folder)
+    if resume and overwrite:
+        raise KitError("resume=True continues a run and overwrite=True removes it: give one.")
+    stages = _chain(executors)
+    _validate(stages, folder)
+    try:
+        with alone_in(folder):
+            refuse_if_queued(folder)
+            return _Run(stages, folder, resume, overwrite).execute(wait)
+    except OSError as error:
+        raise KitError(
+            f"{folder} cannot be written: {error.strerror or error}. Make room, or choose another "
+            "folder."
+        ) from error
+    except (KeyboardInterrupt, Stopped) as stop:
+        print("stopped: run it again with resume=True to continue", file=sys.stderr)
+        raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
 
 
 def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counter]:
@@ -59,226 +102,405 @@ def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counte
     return totals
 
 
-class Run:
-    """One run of a lesson.
+# ---- before anything is touched --------------------------------------------------------------
 
-    Attributes:
-        folder: where everything goes; relative to the working folder unless the reader chose one.
-        data: the input.
-        paths_file: the names of the input files, one a line, for a DataTrove reader.
-        tasks, workers: as asked, but never more tasks than input files.
-        documents: where documents are written: the folder, or the URL that was given as --output.
-        finished: False while jobs of the run are in the queue.
-    """
 
-    def __init__(
-        self,
-        folder: Path,
-        documents: str,
-        data: Input,
-        tasks: int,
-        workers: int,
-        text_key: str,
-    ):
-        self.folder, self.documents, self.data = folder, documents, data
-        self.shown_as = folder
-        self.finished = True
-        self.tasks, self.workers, self.text_key = tasks, workers, text_key
-        self.paths_file = str(folder / "inputs.txt")
+def _chain(executors: PipelineExecutor | Iterable[PipelineExecutor]) -> list[PipelineExecutor]:
+    """Copies of all executors in the order to run them in, each depending on the one before."""
+    found: dict[int, PipelineExecutor] = {}
+
+    def add(executor: PipelineExecutor) -> None:
+        if getattr(executor, "depends", None):
+            add(executor.depends)
+        found.setdefault(id(executor), executor)
+
+    for executor in [executors] if isinstance(executors, PipelineExecutor) else executors:
+        add(executor)
+    stages = list(map(copy, found.values()))
+    for before, stage in zip([None, *stages], stages, strict=False):
+        on_slurm = isinstance(stage, SlurmPipelineExecutor)
+        stage.depends = before if on_slurm else None  # local ones run in a loop
+        if on_slurm:
+            stage.job_id = None
+    return stages
+
+
+def _validate(stages: Sequence[PipelineExecutor], folder: Path) -> None:
+    """Raise KitError for executors that cannot be run together, or not so that it can be proven."""
+    kinds = [k for k in (LocalPipelineExecutor, SlurmPipelineExecutor) if isinstance(stages[0], k)]
+    if not kinds or not all(isinstance(stage, kinds[0]) for stage in stages):
+        raise KitError("give executors that are all LocalPipelineExecutor or all Slurm's.")
+    taken: dict[str, str] = {}
+    top = f"{folder.resolve()}{os.sep}"
+    for stage in stages:
+        logs = os.path.realpath(stage.logging_dir.path)
+        if (
+            not stage.logging_dir.is_local()
+            or not f"{logs}{os.sep}".startswith(top)
+            or (logs in taken or f"{logs}{os.sep}" == top)
+        ):
+            raise KitError(
+                f"each executor needs a logging folder of its own below {folder}, and {logs} is "
+                f'none: give logging_dir="{folder}/logs", or .../logs/NAME for several.'
+            )
+        taken[logs] = "logs"
+        if not stage.skip_completed or getattr(stage, "local_tasks", stage.tasks) != stage.tasks:
+            raise KitError(
+                "skip_completed=False and local_tasks run tasks again or in part: leave them out; "
+                "overwrite=True starts a run afresh."
+            )
+        for step, output in output_folders(stage).values():
+            taken.setdefault(output.path, type(step).__name__)
+    for path in taken:
+        if within := [inner for inner in taken if inner.startswith(f"{path}{os.sep}")]:
+            raise KitError(
+                f"{path} holds {within[0]}, and what is in it could not be told apart: give each "
+                f"writer, and the logs, a folder of its own, such as {path}/kept."
+            )
+
+
+def _reads(stage: PipelineExecutor) -> list[tuple[int, BaseDiskReader]]:
+    steps = enumerate(stage.pipeline, 1)
+    return [(number, step) for number, step in steps if isinstance(step, BaseDiskReader)]
+
+
+def _is_within(path: str, outer: str) -> bool:
+    return f"{path}{os.sep}".startswith(f"{outer.rstrip(os.sep)}{os.sep}")
+
+
+def _reads_twice_or_not(reader: BaseDiskReader, listing: Listing, times: Counter) -> str:
+    """How often a reader reads its files, where that is not once; nothing if all is well."""
+    unread = [name for name in listing.files if not times[name]] if reader.limit == -1 else []
+    twice = [name for name, number in times.items() if number > 1]
+    foreign = [
+        f"{name} ({_why_left_out(name, listing)})" for name in times if name not in listing.files
+    ]
+    found = [("not read", unread), ("read twice", twice), ("read and no input", foreign)]
+    return "; ".join(
+        f"{what}: {', '.join(names[:SHOWN])}"
+        + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        for what, names in found
+        if names
+    )
+
+
+def _why_left_out(name: str, listing: Listing) -> str:
+    return next(
+        (
+            w
+            for n, w in listing.left_out.items()
+            if n == name or (n[-1] == "/" and name[: len(n)] == n)
+        ),
+        "not in the list of input files",
+    )
+
+
+# ---- a run -----------------------------------------------------------------------------------
+
+
+class _Run:
+    """One run in its folder; making it prepares the folder, once nothing speaks against it."""
+
+    def __init__(self, stages: list, folder: Path, resume: bool, overwrite: bool):
+        self.stages, self.folder = stages, folder
+        self.on_slurm = isinstance(stages[0], SlurmPipelineExecutor)
         self._known: dict[str, dict[str, dict[str, int]]] = {}
         self._read: dict[str, dict] = {}
         self._lost: Counter = Counter()
-        self._stages: dict[str, int] = {}
+        before = self._before(resume, overwrite)
+        self.listings = dict(self._inputs())
+        files = {name: listing.files for name, listing in self.listings.items()}
+        record = Fingerprint(folder).of(stages, files)
+        if resume and (changed := list(differences(before["made of"], record))):
+            more = f"; and {len(changed) - 10} more" if len(changed) > 10 else ""
+            raise KitError(
+                f"the run in {folder} cannot be resumed, since its tasks would not fit together: "
+                f"{'; '.join(changed[:10])}{more}. Make it as it was, or start afresh with "
+                "overwrite=True."
+            )
+        outside = self._outside(before)
+        if self.on_slurm and any(s.get_incomplete_ranks() for s in stages if resume or not before):
+            slurm.preflight(stages, folder)
+        elif self.on_slurm and before and not resume:
+            slurm.preflight(stages, folder)
+        if resume:
+            (folder / SUCCESS).unlink(missing_ok=True)
+            return
+        for there in outside.values():
+            for file in there.find(""):
+                there.rm_file(file)
+        # The record goes last: a folder without one is nobody's to empty.
+        for path in sorted(folder.iterdir(), key=lambda p: p.name == RECORD):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+        record = {"command": shlex.join(sys.argv), "outside": [*outside], "made of": record}
+        (folder / f"{RECORD}.part").write_text(json.dumps(record, indent=1) + "\n")
+        (folder / f"{RECORD}.part").replace(folder / RECORD)
+        write_stages(folder, [Stage.of(stage, folder) for stage in stages])
 
-    @property
-    def on_sample(self) -> bool:
-        return self.data.source == "sample"
+    def _before(self, resume: bool, overwrite: bool) -> dict:
+        """The record of the run in the folder, if there is one and it may go or go on."""
+        old = self.folder / RECORD
+        if old.exists():
+            if not (resume or overwrite):
+                state = "a finished" if (self.folder / SUCCESS).exists() else "an unfinished"
+                raise KitError(
+                    f"{self.folder} holds {state} run: continue it with resume=True, or remove it "
+                    "and start afresh with overwrite=True."
+                )
+            return json.loads(old.read_text())
+        if resume:
+            raise KitError(f"there is no run to resume in {self.folder}: leave out resume=True.")
+        if others := {p.name for p in self.folder.iterdir()} - {LOCK, f"{RECORD}.part"}:
+            raise KitError(
+                f"{self.folder} holds files that no run wrote, such as {min(others)}: choose "
+                "another folder."
+            )
+        return {}
 
-    @property
-    def reading(self) -> dict:
-        """Arguments for a reader: which files, how many documents, the text's field, and where
-        records go that it cannot read."""
-        return {
-            "paths_file": self.paths_file,
-            "limit": self.data.limit,
-            "text_key": self.text_key,
-            "rejected": f"{self.folder}/rejected",
-            "checksums": self.data.checksums,
+    def _inputs(self):
+        """The input files of each reader that reads what the run does not write itself."""
+        written: list[str] = []
+        for stage in self.stages:
+            for number, reader in _reads(stage):
+                path, name = reader.data_folder.path, step_name(stage, number, self.folder)
+                if any(
+                    _is_within(path, w)
+                    or _is_within(w, path)
+                    and _is_within(path, str(self.folder.resolve()))
+                    for w in written
+                ):
+                    continue
+                if _is_within(path, str(self.folder.resolve())):
+                    raise KitError(f"{name} reads {path}, which is in the run's folder: move it.")
+                yield name, self._input(reader, name)
+            written += output_folders(stage)
+
+    def _input(self, reader: BaseDiskReader, name: str) -> Listing:
+        listing = input_files(reader)
+        if not listing.files:
+            raise KitError(f"{name}: there is no input file in {reader.data_folder.path}.")
+        if listing.left_out:
+            left = [f"{n} ({why})" for n, why in listing.left_out.items()]
+            more = " ..." if len(left) > SHOWN else ""
+            print(f"not read: {', '.join(left[:SHOWN])}{more}", file=sys.stderr)
+        if not hasattr(reader, "accounts"):
+            if reader.paths_file:
+                files = get_shard_from_paths_file(reader.paths_file, 0, 1)
+            else:
+                how = {"recursive": reader.recursive, "glob_pattern": reader.glob_pattern}
+                files = reader.data_folder.list_files(**how)
+            if wrong := _reads_twice_or_not(copy(reader), listing, Counter(files)):
+                raise KitError(
+                    f"{name} would not read its input as it is. {wrong}. Read it with tolerant(), "
+                    "or name the files with glob_pattern or paths_file."
+                )
+        return listing
+
+    def _outside(self, before: dict) -> dict[str, DataFolder]:
+        """Output folders that are not in the run's folder, by address; fit to be written to."""
+        top = str(self.folder.resolve())
+        outside = {
+            there.resolve_paths(""): there
+            for stage in self.stages
+            for _, there in output_folders(stage).values()
+            if not _is_within(os.path.realpath(there.path), top) or not there.is_local()
         }
+        if others := set(before.get("outside", [])) - set(outside):
+            raise KitError(
+                f"the run in {self.folder} wrote to {min(others)}, and this one does not: give it "
+                "a folder of its own."
+            )
+        tried = set()
+        for address, there in outside.items():
+            try:
+                if address not in before.get("outside", []) and there.find(""):
+                    raise KitError(
+                        f"{address} holds files that no run in {self.folder} wrote: choose another "
+                        "place, or empty it yourself."
+                    )
+                if (store := address.split("/")[:3]) not in tried and not there.is_local():
+                    tried.add(tuple(store))
+                    _check_store(there)
+            except FileNotFoundError as error:
+                if not there.is_local():
+                    raise KitError(f"{address} cannot be written: no such bucket.") from error
+            except KitError:
+                raise
+            except Exception as error:
+                raise KitError(
+                    f"{address} cannot be written: {error}. Endpoint and keys come from "
+                    "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from your "
+                    "AWS profile."
+                ) from error
+        return outside
 
-    def logs(self, name: str = "logs") -> str:
-        """A logging folder for an executor of this run."""
-        return str(self.folder / name)
-
-    def execute(self, executor: PipelineExecutor) -> list[Counter]:
-        """Run an executor to its end and return what its steps counted.
-
-        Raises KitError when a task failed or was killed (its outputs are removed), when nothing
-        was read, or when a writer at the end of the pipeline got nothing.
-        """
-        guard(executor)
-        clean_up = partial(_discard_incomplete, executor)
+    def execute(self, wait: bool) -> list[list[Counter]] | None:
+        """Run or submit the stages, check each, and conclude."""
         try:
-            with supervised(executor.workers, clean_up):
-                executor.run()
+            for stage in self.stages:
+                guard(stage)
+            counts = self._on_slurm(wait) if self.on_slurm else [*map(self._here, self.stages)]
+            if counts is not None:
+                self._conclude()
+        except KitError as error:
+            with suppress(OSError):  # on a full disk the error is worth more
+                self._report({"whole": False, "error": str(error)})
+            raise
+        return counts
+
+    def _here(self, stage: LocalPipelineExecutor) -> list[Counter]:
+        clean_up = partial(_discard_incomplete, stage)
+        try:
+            with supervised(clean_up):
+                stage.run()
         except Exception as error:
             clean_up()
-            raise KitError(self._explain(executor, error)) from error
+            raise KitError(self._explain(stage, error)) from error
         except BaseException as error:
             clean_up()
             if isinstance(error, Stopped) and error.args:
                 raise KitError(
-                    f"{error}. What its task wrote was removed. Run the same command again with "
-                    "--resume; with fewer --workers each has more memory."
+                    f"{error}. What its task wrote was removed. Run it again with resume=True; "
+                    "with fewer workers each has more memory."
                 ) from None
             raise
-        return self.check(executor)
+        return self._check(stage)
 
-    def submit(
-        self, executor: SlurmPipelineExecutor, cluster: Cluster, wait: bool, dry_run: bool
-    ) -> list[Counter] | None:
-        """Submit an executor, and those it depends on, to Slurm.
-
-        Returns what its steps counted if it was followed to its end (``wait``), else None.
-
-        Raises KitError as ``execute`` does, and when a check before submission fails.
-        """
-        self.finished = False
-        if dry_run:
-            slurm.dry_run(executor, self.folder, self.shown_as)
-            return None
-        stages = slurm.stages_of(executor)
-        slurm.preflight(cluster, self.folder, executor)
-        for stage in stages:
-            guard(stage)
-        jobs = slurm.submit(executor, self.folder)
-        if not wait:
+    def _on_slurm(self, wait: bool) -> list[list[Counter]] | None:
+        jobs = slurm.submit(self.stages, self.folder)
+        if jobs and not wait:
             print(f"submitted: jobs {' '.join(jobs)}. When they are done, or to see what failed:")
-            print("the same command with --resume --wait. To stop them: scancel " + " ".join(jobs))
+            print("run it again with resume=True. To stop them: scancel " + " ".join(jobs))
             return None
         try:
-            slurm.wait(stages, self.folder)
+            slurm.wait(self.stages, self.folder)
         except KeyboardInterrupt:
             raise KitError(
                 f"the jobs go on without this script: {' '.join(jobs)}. To stop them: scancel."
             ) from None
         except KitError:
             # A store that cannot be reached is no second error: tasks clean up before they run.
-            for stage in stages:
+            for stage in self.stages:
                 with suppress(Exception):
                     _discard_incomplete(stage)
-            for stage in stages:
-                if not stage.get_incomplete_ranks(skip_completed=True):
-                    self.check(stage)  # a stage without a result explains why the next one failed
+            for stage in self.stages:
+                if not stage.get_incomplete_ranks():
+                    self._check(stage)  # a stage without a result explains why the next one failed
             raise
-        self.finished = True
-        return [self.check(stage) for stage in stages][-1]
+        return [self._check(stage) for stage in self.stages]
 
-    def check(self, executor: PipelineExecutor) -> list[Counter]:
-        """What the steps of a finished executor counted; raises KitError as ``execute`` does."""
-        read = examine(executor, self._known)
-        counts = counters(executor)
-        for step, count in zip(executor.pipeline, counts, strict=True):
-            if isinstance(step, BaseReader):
-                if step.paths_file == self.paths_file:
-                    self._read |= read
-                elif count["documents"] != (written := self._written(step.data_folder.path)):
-                    raise KitError(
-                        f"{executor.logging_dir.path}: {count['documents']} documents were read "
-                        f"from {step.data_folder.path}, and {written} had been written there: run "
-                        "the same command again, without --resume."
-                    )
-                if not count["documents"]:
-                    raise KitError(self._why_nothing(read))
+    def _check(self, stage: PipelineExecutor) -> list[Counter]:
+        """What the steps of a finished stage counted; raises KitError if it cannot be trusted."""
+        ranks = examine(stage, self._known)
+        counts = counters(stage)
+        for number, reader in _reads(stage):
+            accounts = [files for rank in ranks for files in rank[number].items()]
+            self._check_reader(reader, step_name(stage, number, self.folder), accounts)
+        for step, count in zip(stage.pipeline, counts, strict=True):
             if isinstance(step, BaseExtractor):
                 self._lost += Counter({why: count[why] for why in LOST if count[why]})
             if isinstance(step, DiskWriter) and not count["total"]:
                 dropped = ", ".join(
                     f"{earlier.name} {number['dropped']}"
-                    for earlier, number in zip(executor.pipeline, counts, strict=True)
+                    for earlier, number in zip(stage.pipeline, counts, strict=True)
                     if number["dropped"]
                 )
                 raise KitError(
                     f"every document was dropped before {step.output_folder.path} ({dropped}): "
-                    f"loosen a threshold, or look at what was removed in {self.folder}."
+                    "loosen a threshold, or look at what was removed."
                 )
-        self._stages[executor.logging_dir.path] = executor.world_size
         return counts
 
-    def _written(self, folder: str) -> int:
-        """Documents that the run has written to one of its folders."""
-        return sum(file.get("documents", 0) for file in self._known.get(folder, {}).values())
+    def _check_reader(self, reader: BaseDiskReader, name: str, accounts: list) -> None:
+        """Compare the files that the tasks read, each with its account, with those there are."""
+        times = Counter()
+        for file, account in accounts:
+            times[file] += account.get("times", 1)
+        path, listing = reader.data_folder.path, input_files(reader)
+        given = self.listings.get(name, listing)
+        if listing.files != given.files:
+            raise KitError(f"{name}: the files in {path} changed while they were read.")
+        if wrong := _reads_twice_or_not(reader, given, times):
+            raise KitError(
+                f"{name} did not read its input as it is. {wrong}. Read it with tolerant()."
+            )
+        documents = sum(account["documents"] for _, account in accounts)
+        if name in self.listings:
+            self._read |= dict(accounts)
+            if not documents:
+                raise KitError(_why_nothing(reader, dict(accounts)))
+            return
+        written = sum(
+            file.get("documents", 0)
+            for folder, files in self._known.items()
+            for n, file in files.items()
+            if _is_within(f"{folder}/{n}", path) and f"{folder}/{n}"[len(path) + 1 :] in times
+        )
+        if documents != written and reader.limit == -1:
+            raise KitError(
+                f"{name}: {documents} documents were read from {path}, and {written} had been "
+                "written there: run it again with overwrite=True."
+            )
 
-    def conclude(self) -> None:
+    def _conclude(self) -> None:
         """Say on stdout whether the run is whole; the findings go to ``check.json`` as well.
 
-        Raises KitError when part of the input could not be read for damage.
+        Raises KitError when part of the input could not be read.
         """
         rejected, skipped, damage = _tally(self._read)
-        records = sum(account["records"] for account in self._read.values())
+        known = [a["records"] for a in self._read.values() if a["records"] is not None]
+        files = sum(map(len, self._known.values()))
+        stages = {label(stage, self.folder): stage.world_size for stage in self.stages}
         documents = sum(account["documents"] for account in self._read.values())
-        findings = {
-            "whole": not damage,
-            "records": records,
-            "documents": documents,
-            "skipped": skipped,
-            "rejected": rejected,
-            "lost": self._lost,
-            "damage": damage,
-            "input": self._read,
-            "stages": self._stages,
-            "files": sum(map(len, self._known.values())),
-        }
-        self._report(findings)
-        found = [f"{records} records", f"{documents} read"]
+        self._report(
+            {
+                "whole": not damage,
+                "records": sum(known) if len(known) == len(self._read) else None,
+                "documents": documents,
+                "skipped": skipped,
+                "rejected": rejected,
+                "lost": self._lost,
+                "damage": damage,
+                "left out": {name: found.left_out for name, found in self.listings.items()},
+                "input": self._read,
+                "stages": stages,
+                "files": files,
+            }
+        )
+        found = [f"{len(self._read)} files", f"{sum(known)} records", f"{documents} read"]
+        if len(known) < len(self._read):
+            found[1] = f"records of {len(self._read) - len(known)} not counted"
         found += [f"{skipped.total()} no pages"] if skipped else []
-        found += [f"{rejected.total()} rejected"]
+        found += [f"{rejected.total()} rejected"] if known else []
         found += [f"{number} lost to {LOST[why]}" for why, number in self._lost.items()]
         if not all(account["to_end"] for account in self._read.values()) and not damage:
-            found[0] += " (up to --limit)"
-        tasks = sum(self._stages.values())
-        state = "is not whole" if damage else "is whole"
+            found[1] += " (up to the reader's limit)"
         print(
-            f"\nThe run {state}. Input: {', '.join(found)}. "
-            f"Tasks complete: {tasks}. Files checked: {findings['files']}."
+            f"\nThe run {'is not whole' if damage else 'is whole'}. Input: {', '.join(found)}. "
+            f"Tasks complete: {sum(stages.values())}. Files checked: {files}."
         )
-        if rejected:
-            print(f"What was rejected: {self.folder}/rejected")
         if damage:
             raise KitError(
-                "part of the input is damaged; all that could be read is in the output:\n"
+                "not all of the input could be read; what could is in the output:\n"
                 + "\n".join(damage)
-                + "\nFetch it again, or take it out, and run the same command again."
+                + "\nFetch these files again, or take them out, and run it with overwrite=True."
             )
+        (self.folder / SUCCESS).touch()
 
     def _report(self, findings: dict) -> None:
         (self.folder / FINDINGS).write_text(json.dumps(findings, indent=1) + "\n")
 
-    def _why_nothing(self, read: dict[str, dict]) -> str:
-        rejected, _, damage = _tally(read)
-        if rejected and set(rejected) <= {"no text", "text is not a string"}:
-            return (
-                f"no document was read from {self.data.source}: no record has text in the field "
-                f'"{self.text_key}". Name the right one with --text-key.'
-            )
-        why = [f"{number} records: {reason}" for reason, number in rejected.items()] + damage
-        return (
-            f"no document was read from {self.data.source}: {'; '.join(why) or 'it is empty'}. "
-            f"What was rejected: {self.folder}/rejected"
-        )
-
-    def _explain(self, executor: PipelineExecutor, error: Exception) -> str:
-        failed = executor.get_incomplete_ranks(skip_completed=True)
+    def _explain(self, stage: PipelineExecutor, error: Exception) -> str:
+        failed = stage.get_incomplete_ranks()
         task = f"task {error.task}" if hasattr(error, "task") else "each task"
-        lines = [
-            f"{len(failed)} of {executor.world_size} tasks did not complete, and what they wrote "
-            f"was removed. The first error was {type(error).__name__}: {error}",
-            f"The log of {task} is in {executor.logging_dir.path}/logs.",
-        ]
-        if not self.data.is_local:
-            lines.append(f"It was reading {', '.join(self.data.urls())}. {OFFLINE}")
-        lines.append("Run the same command again, with --resume to keep the finished tasks.")
-        return "\n".join(lines)
+        return (
+            f"{len(failed)} of {stage.world_size} tasks did not complete, and what they wrote was "
+            f"removed. The first error was {type(error).__name__}: {error}\nThe log of {task} is "
+            f"in {stage.logging_dir.path}/logs.\nMend the cause and run it again with resume=True."
+        )
 
 
 def _tally(read: dict[str, dict]) -> tuple[Counter, Counter, list[str]]:
@@ -291,50 +513,21 @@ def _tally(read: dict[str, dict]) -> tuple[Counter, Counter, list[str]]:
     return rejected, skipped, damage
 
 
-def _discard_incomplete(executor: PipelineExecutor) -> None:
-    discard(executor, executor.get_incomplete_ranks(skip_completed=True))
+def _why_nothing(reader: BaseDiskReader, read: dict[str, dict]) -> str:
+    rejected, _, damage = _tally(read)
+    why = [f"{number} records: {reason}" for reason, number in rejected.items()] + damage
+    return (
+        f"no document was read from {reader.data_folder.path}: "
+        f"{'; '.join(why) or 'its files are empty'}. Text is read from the field "
+        f'"{reader.text_key}": text_key= names another one.'
+    )
 
 
-def _refuse_foreign(folder: Path) -> None:
-    names = {p.name for p in folder.iterdir()} if folder.exists() else set()
-    if names - {LOCK, f"{RECORD}.part"} and RECORD not in names:
-        raise KitError(
-            f"{folder} holds files that no lesson wrote, and a fresh run would delete them: "
-            "choose another folder with --output."
-        )
+def _discard_incomplete(stage: PipelineExecutor) -> None:
+    discard(stage, stage.get_incomplete_ranks())
 
 
-def _prepare_folder(folder: Path, record: dict, resume: bool, remote: str | None) -> None:
-    old = folder / RECORD
-    refuse_if_queued(folder)
-    before = json.loads(old.read_text()) if old.exists() else {}
-    if resume:
-        if not before:
-            raise KitError(f"there is no run to resume in {folder}: leave out --resume.")
-        if changed := differences(before, record):
-            raise KitError(
-                f"the run in {folder} cannot be resumed, since its tasks would not fit together: "
-                f"{'; '.join(changed)}. Make it as it was, or leave out --resume to start afresh."
-            )
-        if remote:
-            with _usable(remote):
-                pass
-        (folder / SUCCESS).unlink(missing_ok=True)
-        return
-    if remote:
-        _empty_remote(remote, before)
-    # The record goes last: a folder without one is nobody's to empty.
-    for path in sorted(folder.iterdir(), key=lambda p: p.name == RECORD):
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
-    started = {"command": shlex.join(sys.argv)}
-    (folder / f"{RECORD}.part").write_text(json.dumps(record | started, indent=2) + "\n")
-    (folder / f"{RECORD}.part").replace(old)
-
-
-def _check_store(there) -> None:
+def _check_store(there: DataFolder) -> None:
     """Write, read and remove a file in a remote folder, on S3 in two parts as large ones are.
 
     Uses the client's own checksums; a store that does not know them refuses here, not in a task.
@@ -348,129 +541,3 @@ def _check_store(there) -> None:
             raise OSError("a file came back with another size than it was written with")
     finally:
         there.rm_file(".reachable")
-
-
-@contextmanager
-def _usable(remote: str) -> Iterator[DataFolder]:
-    """A remote folder that takes files and gives them back; raises KitError if it does not."""
-    try:
-        there = get_datafolder(remote)
-        yield there
-        _check_store(there)
-    except KitError:
-        raise
-    except FileNotFoundError as error:
-        raise KitError(f"{remote} cannot be written: there is no such bucket.") from error
-    except Exception as error:
-        raise KitError(
-            f"{remote} cannot be written: {error}. Endpoint and keys come from AWS_ENDPOINT_URL, "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from your AWS profile."
-        ) from error
-
-
-def _empty_remote(remote: str, before: dict) -> None:
-    """Empty a remote folder that the run before has written; refuse one with other files."""
-    with _usable(remote) as there:
-        files = there.find("")
-        if files and before.get("output") != remote:
-            raise KitError(
-                f"{remote} holds files that no run in this folder wrote, and a fresh run would "
-                "delete them: choose another --output, or empty it yourself."
-            )
-        for file in files:
-            there.rm_file(file)
-
-
-@contextmanager
-def open_run(
-    script: str,
-    chosen: dict,
-    *,
-    sample: str,
-    formats: tuple[str, ...] = ("jsonl", "parquet"),
-    remote_output: bool = False,
-    part: str = "",
-) -> Iterator[Run]:
-    """Find the input, prepare the run's folder, and mark it whole at the end.
-
-    A fresh run empties the folder of the run before (and never a folder that no lesson wrote). A
-    resumed run must have the same options, constants and input. ``_SUCCESS`` in the folder says
-    that the run came to its end.
-
-    Args:
-        script: ``__file__`` of the lesson; its stem names the default folder.
-        chosen: the options of ``main``, which is ``locals()`` at its top.
-        sample: the sample set to read without ``--source``, at the size ``docs`` if it is chosen.
-        formats: input formats that the lesson reads, in order of preference.
-        remote_output: whether documents may go to a URL; logs and the rest stay in the folder.
-        part: folder below the chosen or default one, for a lesson with several runs side by side.
-
-    Raises KitError as ``find_input`` does, and for a folder that cannot be used.
-    """
-    name = Path(script).stem
-    chosen = dict(chosen)
-    if chosen.get("local") and chosen.get("dry_run"):
-        raise KitError("--dry-run shows what sbatch would get; with --local there is no sbatch.")
-    source, limit, docs = chosen.pop("source"), chosen.pop("limit"), chosen.get("docs")
-    tasks, workers = chosen.pop("tasks"), chosen.pop("workers", 1)
-    output, resume = chosen.pop("output"), chosen.pop("resume")
-    data = find_input(source, sample, formats, limit, docs)
-    if data.limit != -1:
-        tasks = 1  # DataTrove's limit is per task
-    if tasks > len(data.files):
-        print(
-            f"{tasks} tasks for {len(data.files)} input file(s): a file is never split, so "
-            f"{len(data.files)} will do",
-            file=sys.stderr,
-        )
-        tasks = len(data.files)
-    if data.ignored:
-        more = " ..." if len(data.ignored) > 5 else ""
-        print(f"not read: {', '.join(data.ignored[:5])}{more}", file=sys.stderr)
-    remote = output if output and "://" in output else None
-    if remote and not remote_output:
-        raise KitError(f"this lesson writes to a folder of this machine, not to {remote}.")
-    base = cluster_settings(chosen["settings"]).folder if "settings" in chosen else "output"
-    folder = (Path(output) if output and not remote else Path(base) / name) / part
-    record = {
-        "lesson": name,
-        "source": source,
-        "limit": data.limit,
-        "tasks": tasks,
-        "files": data.files,
-        "output": output,
-        **{key: str(value) for key, value in chosen.items() if key not in HOW_IT_RUNS},
-        **fingerprint(script, HOW_IT_RUNS),
-    }
-    documents = remote.rstrip("/") if remote else str(folder)
-    text_key = chosen.get("text_key", "text")
-    with ExitStack() as held:
-        if chosen.get("dry_run"):
-            place = Path(held.enter_context(tempfile.TemporaryDirectory()))
-        else:
-            place = folder
-            try:
-                _refuse_foreign(folder)
-                held.enter_context(alone_in(folder))
-                _prepare_folder(folder, record, resume, remote)
-            except OSError as error:
-                raise KitError(
-                    f"{folder} cannot be written: {error.strerror or error}. Make room, or choose "
-                    "another folder with --output."
-                ) from error
-        run = Run(place, documents, data, tasks, min(workers, tasks), text_key)
-        run.shown_as = folder.resolve()
-        names = "".join(f"{name}\n" for name in data.files)
-        Path(run.paths_file).write_text(names, encoding="utf-8")
-        try:
-            yield run
-        except KitError as error:
-            with suppress(OSError):  # on a full disk the error is worth more
-                run._report({"whole": False, "error": str(error)})
-            raise
-        except (KeyboardInterrupt, Stopped) as stop:
-            print("stopped: the same command with --resume continues", file=sys.stderr)
-            raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
-        if run.finished:
-            run.conclude()
-            (place / SUCCESS).touch()

@@ -1,15 +1,13 @@
-"""What makes a run trustworthy: alone in its folder, tasks that check their files, a verdict.
+"""Tasks that check their files: a completion of one is worth believing.
 
 A task of a guarded executor claims its rank, removes what an earlier attempt at it left, runs,
 reads its own files back to their end, compares them with what its writers counted, and only then is
-marked complete. So a completion is worth believing, on one machine as on a thousand, and the check
-at the end is no more than a listing.
+marked complete. So the check at the end, on one machine as on a thousand, is no more than a
+listing.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import json
 import os
 import re
@@ -19,16 +17,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from datatrove.executor.base import PipelineExecutor
 from datatrove.io import DataFolder, get_datafolder
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.dedup import MinhashDedupBuckets
+from datatrove.pipeline.readers import JsonlReader, ParquetReader
+from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 from fasteners import InterProcessLock
 
@@ -39,16 +38,13 @@ LOCK = "run.lock"
 #: Folders of a logging folder, each with a file a rank: who works on it, and what it left.
 OWNERS, CHECKED = "owners", "checked"
 BLOCK = 1 << 20
-#: Packages on which the content of a document depends.
-PACKAGES = ("datatrove", "trafilatura", "spacy", "tokenizers")
-
-
-# ---- before: one run at a time, and the same one --------------------------------------------
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder, which the end of this process frees, however it ends.
+
+    A folder that holds nothing else at the end is removed.
 
     Raises KitError that names the run that holds it.
     """
@@ -57,7 +53,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     if not lock.acquire(blocking=False):
         raise KitError(
             f"another run is at work in {folder} ({(folder / LOCK).read_text().strip()}): wait for "
-            "its end, stop it, or choose another folder with --output."
+            "its end, stop it, or choose another folder."
         )
     try:
         # By the lock's own handle: closing another one of the same file would free the lock.
@@ -67,55 +63,11 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.lockfile.flush()
         yield
     finally:
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            with suppress(OSError):  # somebody may have come in
+                folder.rmdir()
         lock.release()
-
-
-def fingerprint(script: str, leave_out: Iterable[str] = ()) -> dict[str, dict[str, str]]:
-    """What decides about the documents of a lesson, besides its options and its input.
-
-    Returns its ``constants`` as they are written, a hash of the ``code`` of each function and class
-    that ``main`` reaches (but through those named ``show...``, which only print), and the
-    ``versions`` of packages.
-    """
-    defined: dict[str, ast.AST] = {}
-    for node in ast.parse(Path(script).read_text(encoding="utf-8")).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            defined[node.name] = node
-        elif isinstance(node, ast.Assign):
-            defined |= {t.id: node.value for t in node.targets if isinstance(t, ast.Name)}
-    defined = {n: d for n, d in defined.items() if n not in leave_out and not n.startswith("show")}
-    reached, todo = {"main"}, ["main"]
-    while todo:
-        names = {n.id for n in ast.walk(defined[todo.pop()]) if isinstance(n, ast.Name)}
-        todo += sorted((names & set(defined)) - reached)
-        reached |= names & set(defined)
-    texts = {name: ast.unparse(defined[name]) for name in sorted(reached)}
-    return {
-        "constants": {name: text for name, text in texts.items() if name.isupper()},
-        "code": {
-            name: hashlib.sha256(text.encode()).hexdigest()[:12]
-            for name, text in texts.items()
-            if not name.isupper()
-        },
-        "versions": {name: version(name) for name in PACKAGES},
-    }
-
-
-def differences(before: dict, now: dict) -> list[str]:
-    """What changed between the records of two runs, in words."""
-    found = []
-    for name, value in now.items():
-        old = before.get(name)
-        if name == "code":
-            changed = [n for n in {**(old or {}), **value} if (old or {}).get(n) != value.get(n)]
-            found += [f"the code of {n} was changed" for n in changed]
-        elif isinstance(value, dict) and isinstance(old, dict):
-            found += differences(
-                {n: old.get(n) for n in {**old, **value}}, {**dict.fromkeys(old), **value}
-            )
-        elif old != value:
-            found.append(f"{name} was {old!r}, is {value!r}")
-    return found
 
 
 # ---- a task ----------------------------------------------------------------------------------
@@ -128,7 +80,8 @@ def guard(executor: PipelineExecutor) -> None:
 
 def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
     belong_to_parent()
-    if executor.is_rank_completed(rank):
+    # On several nodes the first one alone claims and completes a task.
+    if executor.is_rank_completed(rank) or kwargs.get("node_rank", -1) > 0:
         return type(executor)._run_for_rank(executor, rank, *args, **kwargs)
     owner = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"
     with executor.logging_dir.open(f"{OWNERS}/{rank:05d}", "w") as claim:
@@ -136,7 +89,12 @@ def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
     discard(executor, [rank])
     # A copy, since tasks of one Slurm job would add their statistics to those of the one before.
     pipeline, executor.pipeline = executor.pipeline, deepcopy(executor.pipeline)
-    executor.mark_rank_as_completed = partial(_complete, executor, owner)
+    read = {
+        number: _noting(step)
+        for number, step in enumerate(executor.pipeline, 1)
+        if isinstance(step, BaseDiskReader)
+    }
+    executor.mark_rank_as_completed = partial(_complete, executor, owner, read)
     try:
         return type(executor)._run_for_rank(executor, rank, *args, **kwargs)
     except Exception as error:
@@ -147,7 +105,27 @@ def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
         del executor.mark_rank_as_completed
 
 
-def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
+def _noting(reader: BaseDiskReader) -> dict[str, dict]:
+    """Make a reader note what it reads of each file, unless it accounts for its files itself."""
+    if hasattr(reader, "accounts"):
+        return reader.accounts
+    accounts: dict[str, dict] = {}
+    read_file = reader.read_file
+
+    def read_and_note(name: str):
+        empty = {"times": 0, "documents": 0, "rejected": {}, "skipped": {}, "damage": []}
+        account = accounts.setdefault(name, {"records": None, **empty, "to_end": False})
+        account["times"] += 1
+        for document in read_file(name):
+            account["documents"] += 1
+            yield document
+        account["to_end"] = True
+
+    reader.read_file = read_and_note
+    return accounts
+
+
+def _complete(executor: PipelineExecutor, owner: str, read: dict, rank: int) -> None:
     """Mark a rank as completed, once its files hold what its writers counted.
 
     Raises RuntimeError when they do not, or when another process has claimed the rank since.
@@ -163,27 +141,51 @@ def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
         there = sum(file.get("documents", 0) for file in found.get(path, {}).values())
         if there != number:
             raise RuntimeError(f"task {rank} wrote {number} documents to {path}; {there} are there")
+    for number, files in read.items():
+        reader = executor.pipeline[number - 1]
+        # A tolerant reader may have begun its accounts anew when it ran.
+        read[number] = files = getattr(reader, "accounts", files)
+        for name, account in files.items():
+            _balance(reader, name, account)
     report = {
-        "read": {
-            name: account
-            for step in executor.pipeline
-            for name, account in getattr(step, "accounts", {}).items()
-        },
+        "read": read,
         "wrote": {_relative(executor, path): files for path, files in found.items()},
     }
-    for name, account in report["read"].items():
-        counted = account["documents"] + sum(
-            (*account["rejected"].values(), *account["skipped"].values())
-        )
-        if account["records"] != counted:
-            raise RuntimeError(
-                f"{name} has {account['records']} records, {counted} are accounted for"
-            )
     if executor.logging_dir.read_text(f"{OWNERS}/{rank:05d}") != owner:
         raise RuntimeError(f"another process has taken over task {rank}: this one ends")
     with executor.logging_dir.open(f"{CHECKED}/{rank:05d}.json", "w") as stream:
         json.dump(report, stream)
     type(executor).mark_rank_as_completed(executor, rank)
+
+
+def _balance(reader: BaseDiskReader, name: str, account: dict) -> None:
+    """See that each record of a file is accounted for; of a plain reader, count them for that."""
+    if hasattr(reader, "accounts"):
+        counted = (*account["rejected"].values(), *account["skipped"].values())
+        if account["records"] != (known := account["documents"] + sum(counted)):
+            raise RuntimeError(f"{name} has {account['records']} records, {known} accounted for")
+        return
+    own_adapter = reader.adapter.__func__ is not type(reader)._default_adapter
+    if account["to_end"] and reader.data_folder.is_local() and not own_adapter:
+        account["records"] = _records(reader, name)
+    if account["records"] not in (None, account["documents"]):
+        account["damage"].append(
+            f"it has {account['records']} records, of which {type(reader).__name__} gave "
+            f"{account['documents']}; tolerant() says which it could not read, and why"
+        )
+
+
+def _records(reader: BaseDiskReader, name: str) -> int | None:
+    """Records in a file of JSON lines or Parquet, None in what is neither."""
+    if isinstance(reader, JsonlReader):
+        with reader.data_folder.open(name, "rb", compression=reader.compression) as lines:
+            return sum(not line.isspace() for line in lines)
+    if isinstance(reader, ParquetReader):
+        import pyarrow.parquet as pq
+
+        with reader.data_folder.open(name, "rb") as stream:
+            return pq.ParquetFile(stream).metadata.num_rows
+    return None
 
 
 def read_back(folder: DataFolder, name: str) -> dict[str, int]:
@@ -193,7 +195,7 @@ def read_back(folder: DataFolder, name: str) -> dict[str, int]:
     """
     folder.invalidate_cache()
     found = {"bytes": folder.info(name)["size"]}
-    if re.search(r"\.jsonl?(\.gz|\.zst)$|\.jsonl$", name):
+    if re.search(r"\.(jsonl?\.(gz|zst)|jsonl)$", name):
         last, found["documents"] = b"\n", 0
         with folder.open(name, "rb", compression="infer") as stream:
             while block := stream.read(BLOCK):
@@ -218,8 +220,7 @@ def read_back(folder: DataFolder, name: str) -> dict[str, int]:
 
 def _relative(executor: PipelineExecutor, path: str) -> str:
     """A path seen from the logging folder, so that a run may be moved; of a store it stays."""
-    logs = executor.logging_dir
-    return os.path.relpath(path, logs.path) if logs.is_local() and os.path.isabs(path) else path
+    return os.path.relpath(path, executor.logging_dir.path) if os.path.isabs(path) else path
 
 
 def _writers(executor: PipelineExecutor) -> Iterator[DiskWriter]:
@@ -229,7 +230,8 @@ def _writers(executor: PipelineExecutor) -> Iterator[DiskWriter]:
                 yield writer
 
 
-def _output_folders(executor: PipelineExecutor) -> dict[str, tuple[PipelineStep, DataFolder]]:
+def output_folders(executor: PipelineExecutor) -> dict[str, tuple[PipelineStep, DataFolder]]:
+    """The folders that an executor writes to, by path, with the step that does."""
     folders = {}
     for step in executor.pipeline:
         for owner in (step, getattr(step, "exclusion_writer", None)):
@@ -251,7 +253,7 @@ def rank_of(name: str) -> int | None:
 def files_of(executor: PipelineExecutor, ranks: Iterable[int]) -> Iterator[tuple[DataFolder, str]]:
     """The files in an executor's output folders that some of its ranks write."""
     ranks = set(ranks)
-    for step, folder in _output_folders(executor).values():
+    for step, folder in output_folders(executor).values():
         folder.invalidate_cache()
         for name in folder.list_files() if ranks and folder.exists("") else ():
             writer = rank_of(name)
@@ -278,8 +280,8 @@ def discard(executor: PipelineExecutor, ranks: Iterable[int]) -> None:
 
 def examine(
     executor: PipelineExecutor, known: dict[str, dict[str, dict[str, int]]]
-) -> dict[str, dict]:
-    """Check a finished executor; returns what it read, an account for each input file.
+) -> list[dict[int, dict]]:
+    """Check a finished executor; returns for each rank the accounts of its files, by step.
 
     Args:
         known: for each output folder of the run the files in it, as ``read_back`` found them;
@@ -290,17 +292,17 @@ def examine(
     if missing := executor.get_incomplete_ranks(skip_completed=True):
         raise KitError(
             f"{len(missing)} of {executor.world_size} tasks of {executor.logging_dir.path} did not "
-            "complete: run the same command again with --resume."
+            "complete: run it again with resume=True."
         )
-    read: dict[str, dict] = {}
+    read = []
     for rank in range(executor.world_size):
         report = json.loads(executor.logging_dir.read_text(f"{CHECKED}/{rank:05d}.json"))
-        read |= report["read"]
+        read.append({int(number): accounts for number, accounts in report["read"].items()})
         for path, files in report["wrote"].items():
             if path.startswith(os.pardir):
                 path = os.path.normpath(os.path.join(executor.logging_dir.path, path))
             known.setdefault(path, {}).update(files)
-    for path, (_, folder) in _output_folders(executor).items():
+    for path, (_, folder) in output_folders(executor).items():
         folder.invalidate_cache()
         listing = folder.find("", detail=True) if folder.exists("") else {}
         there = {n: i["size"] for n, i in listing.items() if i["type"] == "file"}
@@ -309,7 +311,7 @@ def examine(
         if wrong:
             raise KitError(
                 f"{path} does not hold what the tasks left there: {', '.join(sorted(wrong)[:5])} "
-                "came, went or changed since. Something else writes there; run the same command "
-                "again, without --resume."
+                "came, went or changed since. Something else writes there; run it again with "
+                "overwrite=True."
             )
     return read

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fasteners import InterProcessReaderWriterLock
+from tabulate import tabulate
 
 from datatrove_kit.errors import KitError
-from datatrove_kit.guard.tasks import LOCK, OWNERS
 from datatrove_kit.guard.jobs import Stage, in_queue, jobs_of, outcomes, stages_in
 from datatrove_kit.guard.runs import FINDINGS, RECORD, SUCCESS
-from examples_common.tables import table
+from datatrove_kit.guard.tasks import LOCK, OWNERS
 
 STATES = ("complete", "failed", "running", "waiting")
 #: Failed tasks that are shown, and characters of each error.
@@ -56,26 +55,19 @@ def show_status(run: str) -> None:
     jobs = jobs_of(folder)
     queue = in_queue(jobs)
     alive = _is_held(folder)
-    stages = stages_in(folder) or _stages_seen(folder)
     ended = outcomes(jobs)
-    found = [_progress(folder, stage, queue, ended, alive) for stage in stages]
+    found = [_progress(folder, stage, queue, ended, alive) for stage in stages_in(folder)]
     print(f"{folder}\nstarted by: {command}")
-    table(
-        "Stages",
-        ["stage", "tasks", *STATES, "why they wait"],
-        [[p.stage.name, p.stage.tasks, *map(p.count, STATES), _reasons(p.reasons)] for p in found],
-    )
+    rows = [[p.stage.name, p.stage.tasks, *map(p.count, STATES), _why(p.reasons)] for p in found]
+    print(f"\nStages\n\n{tabulate(rows, ['stage', 'tasks', *STATES, 'why they wait'])}")
     failed = [(p, rank, *error) for p in found for rank, error in p.errors.items()]
     if failed:
-        table(
-            "Failed tasks",
-            ["stage", "task", "error"],
-            [[p.stage.name, rank, why[:WIDTH]] for p, rank, why, _ in failed[:SHOWN]],
-        )
+        rows = [[p.stage.name, rank, why[:WIDTH]] for p, rank, why, _ in failed[:SHOWN]]
+        print(f"\nFailed tasks\n\n{tabulate(rows, ['stage', 'task', 'error'])}")
         if len(failed) > SHOWN:
             print(f"... and {len(failed) - SHOWN} more")
         print(f"\nThe log of the first: {failed[0][3]}")
-    print(f"\nNext: {_next(folder, command, found, queue, alive)}")
+    print(f"\nNext: {_next(folder, found, queue, alive)}")
 
 
 def _is_held(folder: Path) -> bool:
@@ -87,17 +79,6 @@ def _is_held(folder: Path) -> bool:
         lock.release_read_lock()
         return False
     return True
-
-
-def _stages_seen(folder: Path) -> list[Stage]:
-    """Stages of a run without Slurm: those that have started, in that order."""
-    found = [*folder.glob("logs/executor.json"), *folder.glob("logs/*/executor.json")]
-    stages = []
-    for path in sorted(found, key=lambda p: p.stat().st_mtime_ns):
-        logs = path.parent.relative_to(folder)
-        tasks = json.loads(path.read_text())["world_size"]
-        stages.append(Stage(logs.name, str(logs), str(logs), tasks))
-    return stages
 
 
 def _progress(
@@ -154,17 +135,12 @@ def _here(folder: Path, claim: Path, alive: bool) -> tuple[str, str]:
     return "waiting", "for a worker" if alive else "the run has stopped"
 
 
-def _reasons(reasons: Counter) -> str:
+def _why(reasons: Counter) -> str:
     named = (f"{r} ({MEANS[r]})" if r in MEANS else r for r, _ in reasons.most_common())
     return ", ".join(named)
 
 
-def _next(
-    folder: Path, command: str, found: list[Progress], queue: dict[str, str], alive: bool
-) -> str:
-    words = shlex.split(command)
-    words += [] if "--local" in words or "--wait" in words else ["--wait"]
-    again = shlex.join(["python", *words, "--resume"])
+def _next(folder: Path, found: list[Progress], queue: dict[str, str], alive: bool) -> str:
     if (folder / SUCCESS).exists():
         return "nothing, the run is whole."
     total = Counter(state for p in found for state in p.states.values())
@@ -173,10 +149,10 @@ def _next(
         if all(why == "PENDING BeginTime" for why in map(queue.get, moving)) and moving:
             return f"wait two minutes, or: scontrol update JobId={moving[0]} StartTime=now"
         return ("mend the cause; " if total["failed"] else "") + "wait, and look again."
-    mend = "mend the cause, then: " if total["failed"] else ""
+    mend = "mend the cause, " if total["failed"] else ""
     if queue:
-        mend += f"scancel {' '.join(jobs_of(folder))}; "
-    if not mend and (folder / FINDINGS).exists():
-        findings = json.loads((folder / FINDINGS).read_text())
-        mend = f"{findings['error']}\n" if "error" in findings and not total["waiting"] else ""
-    return mend + again
+        mend += f"scancel {' '.join(jobs_of(folder))}, "
+    if not mend and not total["waiting"] and (folder / FINDINGS).exists():
+        mend = json.loads((folder / FINDINGS).read_text()).get("error", "")
+        mend += "\n" if mend else ""
+    return f"{mend}run it again with resume=True."
