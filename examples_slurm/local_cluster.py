@@ -26,7 +26,7 @@ from typing import Annotated
 
 import typer
 
-from examples_common import LessonError
+from datatrove_kit import KitError
 from datatrove_kit.cluster.daemons import Daemons, free_ports, listens
 from datatrove_kit.cluster.daemons import program as find_program
 from datatrove_kit.cluster.object_store import ObjectStore
@@ -61,7 +61,7 @@ def slurm(*command: str, timeout: int = 20) -> str:
         timeout=timeout,
     )
     if done.returncode:
-        raise LessonError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+        raise KitError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
@@ -72,7 +72,7 @@ def start(name: str, command: str, *arguments: str, **env: str) -> None:
 def succeeds(*command: str) -> bool:
     try:
         slurm(*command)
-    except (LessonError, subprocess.TimeoutExpired):
+    except (KitError, subprocess.TimeoutExpired):
         return False
     return True
 
@@ -182,7 +182,7 @@ def start_database() -> None:
             text=True,
         )
         if done.returncode:
-            raise LessonError(f"the accounting database cannot be made:\n{done.stderr[-800:]}")
+            raise KitError(f"the accounting database cannot be made:\n{done.stderr[-800:]}")
         fresh.rename(data)
     where.unlink(missing_ok=True)
     start(
@@ -233,7 +233,7 @@ def up(
 ) -> None:
     """Start the cluster, or do nothing if it runs."""
     if sys.platform != "linux":
-        raise LessonError("Slurm runs on Linux only; the local lessons run here.")
+        raise KitError("Slurm runs on Linux only; the local lessons run here.")
     start_cluster(nodes, cpus_per_node, mem_per_node)
     print(f"the cluster runs: {nodes} nodes, folder {ROOT}")
     if object_store:
@@ -250,7 +250,7 @@ def start_cluster(nodes: int, cpus_per_node: int, mem_per_node: int) -> None:
     if running and set(running) == set(daemons.recorded()) and (ROOT / "shape.json").exists():
         if json.loads((ROOT / "shape.json").read_text()) == shape and succeeds("scontrol", "ping"):
             return
-        raise LessonError("a cluster of another shape runs: take it `down` first.")
+        raise KitError("a cluster of another shape runs: take it `down` first.")
     if running:
         print(f"a half-started cluster is stopped first: {', '.join(running)}", file=sys.stderr)
         daemons.stop_all()
@@ -258,7 +258,7 @@ def start_cluster(nodes: int, cpus_per_node: int, mem_per_node: int) -> None:
     for folder in (ROOT / "log", ROOT / "state", ROOT / "spool"):
         folder.mkdir(parents=True, exist_ok=True)
     if ROOT.stat().st_uid != os.getuid():
-        raise LessonError(f"{ROOT} belongs to another user: set LOCAL_CLUSTER_DIR.")
+        raise KitError(f"{ROOT} belongs to another user: set LOCAL_CLUSTER_DIR.")
     (ROOT / "munge.socket").unlink(missing_ok=True)
     ports = free_ports(2 + nodes)
     write_configuration(nodes, cpus_per_node, mem_per_node, ports)
@@ -324,18 +324,18 @@ def status() -> None:
     for name, daemon in known.items():
         print(f"{name:10} {'runs' if name in running else 'is gone'}, pid {daemon['pid']}")
     if not daemons.alive():
-        raise LessonError("no cluster runs: python examples_slurm/local_cluster.py up")
+        raise KitError("no cluster runs: python examples_slurm/local_cluster.py up")
     print(slurm("sinfo", "--Node", "--format=%N %T %c CPUs %m MB"))
     print(slurm("squeue", "--format=%i %j %T %R"))
     if len(running) < len(known):
-        raise LessonError("the cluster is not whole: take it `down` and `up` again.")
+        raise KitError("the cluster is not whole: take it `down` and `up` again.")
 
 
 @app.command()
 def env() -> None:
     """Print the export lines for a shell."""
     if not daemons.alive():
-        raise LessonError("no cluster runs: python examples_slurm/local_cluster.py up")
+        raise KitError("no cluster runs: python examples_slurm/local_cluster.py up")
     variables = {**environment(), **(store.environment() if store.running() else {})}
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
@@ -344,5 +344,5 @@ def env() -> None:
 if __name__ == "__main__":
     try:
         app()
-    except LessonError as error:
+    except KitError as error:
         sys.exit(f"error: {error}")

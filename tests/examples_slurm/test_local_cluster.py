@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import cluster_script, exports
 
-from examples_common import LessonError
+from datatrove_kit import KitError
 from datatrove_kit.cluster.daemons import program
 
 
@@ -161,5 +161,5 @@ def test_a_stale_pid_is_not_ours(cluster):
 
 
 def test_a_missing_package_is_named():
-    with pytest.raises(LessonError, match="no-such-daemon is missing: run `make cluster`"):
+    with pytest.raises(KitError, match="no-such-daemon is missing: run `make cluster`"):
         program("no-such-daemon", "run `make cluster`")
