@@ -4,13 +4,15 @@ Sets and what they hold (documents unless said otherwise; defaults in ``SETS``):
 
 - ``c4``: JSONL shards as in C4 (``text``, ``url``, ``timestamp``), good and bad documents;
 - ``web``: WARC files of a small crawl: pages in several styles, languages and charsets, requests,
-  redirects, files that are no HTML, and pages that each filter exists to catch;
+  redirects, files that are no HTML, pages that each filter exists to catch, mirrors of good pages
+  on other hosts, and good pages that were fetched again, with a note added, from the same address;
 - ``exact``: documents, exact copies of some, and texts that are almost a copy;
 - ``near``: documents and variants of them at known Jaccard similarity (word 5-grams).
 
 Beside each folder stands its manifest, ``NAME.manifest.jsonl``: one line a document, in order,
 with what it is (``kind``), the step that is meant to drop it (``dropped_by``) and, for planted
-duplicates, its group. No lesson reads it for its work; it is the tests' oracle.
+duplicates, its ``group`` or ``cluster``; of a cluster in ``web`` one page is kept, whichever, and
+``dropped_by`` stands at the later ones. No lesson reads it for its work; it is the tests' oracle.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,6 +45,7 @@ from .pages import STYLES, WarcFile, gallery_page, page
 
 SAMPLES = DATA / "samples"
 JACCARD_TARGETS = (0.50, 0.60, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
+CRAWLED, RECRAWLED = "2024-05-18T01:58:10Z", "2024-05-27T14:20:45Z"
 SITES = (
     "www.example.com", "blog.example.com", "news.example.org", "www.example.org",
     "kitchen.example.com", "forum.example.net", "garden.example.org", "letters.example.net",
@@ -67,7 +70,8 @@ SETS = {
         "price_list": 2,
     }),
     "web": Set(500, 4, ".warc.gz", {
-        "good": 40, "pii": 4, "blocklisted": 3, "foreign": 15, "redirect": 2, "gallery": 3,
+        "good": 38, "mirror": 2, "recrawl": 2, "pii": 4, "blocklisted": 3, "foreign": 13,
+        "redirect": 2, "gallery": 3,
         "non_html": 4, "gibberish": 2, "keyword_spam": 2, "repeated_lines": 2, "stub": 3,
         "bullet_wall": 2, "hashtags": 2, "price_list": 2, "code": 2, "lorem_ipsum": 2,
         "one_sentence": 2, "consent": 2, "headlines": 2, "short_lines": 2,
@@ -241,10 +245,41 @@ def _pii_blocks(piece: Piece, number: int) -> tuple[str, ...]:
     return tuple(blocks)
 
 
+def _original(number: int) -> int | None:
+    """The good page, among the hundred before page ``number``, that it is a copy of, if it is.
+
+    One good page in five is of the kind that others copy, so that some are copied twice.
+    """
+    if _kind("web", number)[0] not in ("mirror", "recrawl"):
+        return None
+    before = [(n, *_kind("web", n)) for n in range(max(0, number - 100), number)]
+    good = [n for n, kind, place in before if kind == "good" and place % 5 == 0]
+    return rng_for("original", number).choice(good)
+
+
+@lru_cache(maxsize=1024)
+def _copies(number: int) -> tuple[int, ...]:
+    """The pages that are copies of good page ``number``."""
+    return tuple(n for n in range(number + 1, number + 101) if _original(n) == number)
+
+
+def _copied(piece: Piece, kind: str, host: str, number: int) -> Piece:
+    """A good page as it stands on a mirror of ``host``, or on ``host`` itself some days later."""
+    if kind == "mirror":
+        notes = (
+            f"This text was first published on {host} and is kept here with thanks to its writer.",
+            f"Copy number {number} of our collection was made by hand and may contain errors.",
+        )
+        return replace(piece, blocks=(notes[0], *piece.blocks, notes[1]))
+    note = f"Since this page was first published, {number} readers have written with corrections."
+    return replace(piece, blocks=(*piece.blocks, note))
+
+
 def _fetch(warc: WarcFile, number: int) -> dict:
     """Write the records of page ``number`` of the crawl; returns its line for the manifest."""
     kind, place = _kind("web", number)
-    language, host, location, title = "en", None, "", ""
+    original = _original(number)
+    language, host, location, title, date = "en", None, "", "", CRAWLED
     mime, charset, body, sources, style = "text/html", "utf-8", b"", (), ""
     slug = kind.replace("_", "-")
     if kind == "non_html":
@@ -265,8 +300,14 @@ def _fetch(warc: WarcFile, number: int) -> dict:
             piece = good_piece(offset + place)
             if kind == "pii":
                 blocks = _pii_blocks(piece, place)
-                piece = Piece(piece.title, piece.author, piece.date, blocks, piece.sources)
+                piece = replace(piece, blocks=blocks)
             host = "webcam.example.com" if kind == "blocklisted" else None
+        elif original is not None:
+            piece = good_piece(_kind("web", original)[1])
+            url = _url("web", original, None, piece.sources[0].split("--")[-1])
+            piece = _copied(piece, kind, url.split("/")[2], number)
+            host = f"mirror-{1 + place % 3}.example.net"
+            date = date if kind == "mirror" else RECRAWLED
         elif kind == "foreign":
             language, piece = foreign_piece(place)
             host = f"{language}.example.org"
@@ -283,13 +324,16 @@ def _fetch(warc: WarcFile, number: int) -> dict:
         # Around a few words Trafilatura would keep what a rich page holds besides.
         styles = ("plain",) if kind == "stub" else tuple(STYLES)
         body, charset, style = page(piece, language, number, styles)
-    url = _url("web", number, host, slug)
-    record_id = warc.fetch(url, body, mime, charset, location)
+    if kind != "recrawl":  # has the address of what it is a copy of
+        url = _url("web", number, host, slug)
+    record_id = warc.fetch(url, body, mime, charset, location, date)
     truth = {"id": record_id, "url": url, "kind": kind, "language": language, "title": title}
     if kind in junk.DROPPED_BY:
         truth["dropped_by"] = junk.DROPPED_BY[kind]
     if style:
         truth |= {"style": style, "charset": charset, "sources": sources}
+    if original is not None or (kind == "good" and _copies(number)):
+        truth["cluster"] = number if original is None else original
     return truth
 
 
@@ -344,7 +388,7 @@ def _write_shard(name: str, path: Path, start: int, stop: int) -> Iterator[dict]
     with ExitStack() as stack:
         raw = stack.enter_context(open(path, "wb"))
         if name == "web":
-            warc = WarcFile(raw, path.name, "2024-05-18T01:58:10Z")
+            warc = WarcFile(raw, path.name, CRAWLED)
             for number in range(start, stop):
                 yield _fetch(warc, number)
             return

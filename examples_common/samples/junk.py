@@ -1,7 +1,7 @@
 """Documents that each filter exists to catch, made from the articles and a few word lists.
 
 Every function takes a number and returns the blocks of a page; ``DROPPED_BY`` names the step that
-is meant to drop the kind, in the order of lesson 02 (URLFilter comes in lesson 08).
+is meant to drop the kind, in the order of lesson 02 (URLFilter and MinHash come in lesson 08).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ DROPPED_BY = {
     "headlines": "FineWebQualityFilter",
     "short_lines": "FineWebQualityFilter",
     "repeated_boilerplate": "FineWebQualityFilter",
+    "mirror": "MinhashDedupFilter",
+    "recrawl": "MinhashDedupFilter",
 }
 
 GOODS = (

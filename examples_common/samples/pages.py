@@ -190,8 +190,8 @@ def gallery_page(number: int) -> bytes:
 class WarcFile:
     """A WARC file in Common Crawl's manner: warcinfo first, then request and response in pairs.
 
-    Record ids and dates depend on ``name`` and the record's place alone. ``stream`` is a binary
-    file; every record is a gzip member of its own.
+    Record ids depend on ``name`` and the record's place alone; ``date`` is that of the crawl.
+    ``stream`` is a binary file; every record is a gzip member of its own.
     """
 
     def __init__(self, stream, name: str, date: str):
@@ -202,7 +202,9 @@ class WarcFile:
         info = f"software: datatrove-learn\r\nisPartOf: SAMPLE\r\nfilename: {name}\r\n"
         self._write("", "warcinfo", info.encode(), content_type="application/warc-fields")
 
-    def _write(self, url, kind, payload, headers=None, content_type="", extra=None) -> str:
+    def _write(
+        self, url, kind, payload, headers=None, content_type="", extra=None, date=None
+    ) -> str:
         record_id = f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, f'{self.name}/{self.count}')}>"
         self.count += 1
         record = self.writer.create_warc_record(
@@ -214,17 +216,26 @@ class WarcFile:
             warc_content_type=content_type,
             warc_headers_dict={
                 "WARC-Record-ID": record_id,
-                "WARC-Date": self.date,
+                "WARC-Date": date or self.date,
                 **(extra or {}),
             },
         )
         self.writer.write_record(record)
         return record_id
 
-    def fetch(self, url: str, body: bytes, mime: str, charset: str = "", location: str = "") -> str:
+    def fetch(
+        self,
+        url: str,
+        body: bytes,
+        mime: str,
+        charset: str = "",
+        location: str = "",
+        date: str | None = None,
+    ) -> str:
         """Write the request for ``url`` and its response; returns the response's record id.
 
-        A ``location`` makes the response a redirect.
+        A ``location`` makes the response a redirect. A ``date`` other than the crawl's is for a
+        page that was fetched again.
         """
         from warcio.statusandheaders import StatusAndHeaders
 
@@ -234,7 +245,7 @@ class WarcFile:
             [("Host", host), ("User-Agent", "sample-crawler")],
             is_http_request=True,
         )
-        self._write(url, "request", b"", request)
+        self._write(url, "request", b"", request, date=date)
         fields = [("Content-Type", f"{mime}; charset={charset}" if charset else mime)]
         if location:
             fields.append(("Location", location))
@@ -242,6 +253,5 @@ class WarcFile:
         response = StatusAndHeaders(
             "301 Moved Permanently" if location else "200 OK", fields, protocol="HTTP/1.1"
         )
-        return self._write(
-            url, "response", body, response, extra={"WARC-Identified-Payload-Type": mime}
-        )
+        extra = {"WARC-Identified-Payload-Type": mime}
+        return self._write(url, "response", body, response, extra=extra, date=date)

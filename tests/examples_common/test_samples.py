@@ -12,6 +12,7 @@ from itertools import combinations
 
 import pytest
 from conftest import REPO, read_documents
+from warcio.archiveiterator import ArchiveIterator
 
 from examples_common.samples.articles import articles, good_piece, languages
 from examples_common.samples.builder import (
@@ -130,6 +131,40 @@ def test_near_duplicates_have_the_similarity_that_is_said():
 def test_unrelated_documents_are_far_apart():
     texts = [good_piece(n).text for n in range(0, 3000, 20)]
     assert max(jaccard(a, b) for a, b in combinations(texts, 2)) < 0.5
+
+
+def test_mirrors_and_pages_fetched_again_have_the_similarity_of_duplicates():
+    """Each is a copy of a good page before it; unrelated pages stay as far apart as they were."""
+    truths = manifest(sample("web"))
+    bodies = {}
+    for path in sorted(sample("web").iterdir()):
+        with open(path, "rb") as stream:
+            for record in ArchiveIterator(stream):
+                if record.rec_type == "response":
+                    id, date = (record.rec_headers[f"WARC-{n}"] for n in ("Record-ID", "Date"))
+                    bodies[id] = date, record.content_stream().read()
+    clusters = defaultdict(list)
+    for truth in truths:
+        if "cluster" in truth:
+            clusters[truth["cluster"]].append(truth)
+    assert sum(map(len, clusters.values())) - len(clusters) == 20
+    assert {len(members) for members in clusters.values()} >= {2, 3}
+    for first, *copies in clusters.values():
+        assert first["kind"] == "good" and copies
+        paragraphs = text_of(bodies[first["id"]][1])
+        for copy in copies:
+            date, body = bodies[copy["id"]]
+            again = copy["kind"] == "recrawl"
+            assert copy["dropped_by"] == "MinhashDedupFilter"
+            assert (copy["url"] == first["url"]) == again == (date > bodies[first["id"]][0])
+            assert again or copy["url"].split("/")[2] != first["url"].split("/")[2]
+            assert paragraphs != text_of(body)
+            assert 0.85 < jaccard(paragraphs, text_of(body)) < 1
+
+
+def text_of(body: bytes) -> str:
+    """The paragraphs of a page of the sample."""
+    return "\n".join(re.findall(r"<p>(.*)</p>", body.decode()))
 
 
 def test_good_documents_survive_the_filters():
