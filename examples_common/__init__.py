@@ -10,9 +10,10 @@ from .checks import check
 from .counts import counts
 from .language_model import language_model
 from .lessons import lesson
-from .slurm import slurm_toml, wait
+from .slurm import slurm_toml, wait_for
 from .tables import chart, funnel, table
 
 __all__ = [
-    "chart", "check", "counts", "funnel", "language_model", "lesson", "slurm_toml", "table", "wait",
+    "chart", "check", "counts", "funnel", "language_model", "lesson", "slurm_toml", "table",
+    "wait_for",
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import shlex
@@ -21,12 +20,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-POLL_SECONDS = 1.0
+#: Arguments that belong to a lesson's script, whatever the cluster.
+OF_SCRIPT = {"pipeline", "tasks", "job_name", "depends", "logging_dir", "slurm_logs_folder"}
 #: Reasons for which Slurm lets a job wait and that no waiting ends.
 NEVER = (
     "DependencyNeverSatisfied", "PartitionTimeLimit", "PartitionNodeLimit", "BadConstraints",
     "InvalidAccount", "InvalidQOS", "AssocMaxWallDurationPerJobLimit",
 )  # fmt: skip
+LOOKS = 4  # at an empty queue, before a task counts as lost: shared disks show files late
 
 
 def slurm_toml() -> dict:
@@ -34,38 +35,36 @@ def slurm_toml() -> dict:
 
     Where it activates no Python environment, the one that runs the script is used.
 
-    Raises LessonError for a file that cannot be read, and for a name that is no argument.
+    Raises LessonError for a file that cannot be read, lacks partition or time, or names something
+    that is no argument or belongs into the script.
     """
     path = Path(sys.argv[0]).resolve().with_name("slurm.toml")
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise LessonError(f"{path} cannot be read: {error}.") from error
-    known = list(inspect.signature(SlurmPipelineExecutor).parameters)
-    for name in found:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"is it {near[0]}?" if near else f"there are: {', '.join(known)}."
-            raise LessonError(f"{path}: {name} is no argument of SlurmPipelineExecutor; {hint}")
+    known = set(inspect.signature(SlurmPipelineExecutor).parameters) - OF_SCRIPT
+    if wrong := ", ".join(sorted(set(found) - known)):
+        names = ", ".join(sorted(known))
+        raise LessonError(f"{path}: no setting of a cluster is called {wrong}; there are {names}.")
+    if missing := {"partition", "time"} - set(found):
+        raise LessonError(f"{path} lacks {' and '.join(sorted(missing))}.")
     if not {"venv_path", "condaenv", "env_command"} & set(found):
         found["env_command"] = f"export PATH={shlex.quote(sys.prefix)}/bin:$PATH"
     return found
 
 
-def _queue(folder: Path) -> dict[str, tuple[str, str]]:
-    """State and reason of each job in the queue that logs below a folder, by job id."""
-    words = ["squeue", "--noheader", "--me", "--Format=JobArrayID:40,State:20,Reason:60,StdOut:999"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired as error:
-        raise LessonError("squeue gave no answer within a minute.") from error
+def _queue(folder: Path) -> dict[str, str]:
+    """Why each job that logs below a folder waits ("None" for one that runs), by job id."""
+    words = ["squeue", "--noheader", "--me", "--Format=JobArrayID:40,Reason:60,StdOut:999"]
+    done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
-        raise LessonError(f"squeue failed: {done.stderr.strip()}")
+        raise LessonError(f"squeue failed, and the jobs go on: {done.stderr.strip()}")
     found = {}
     for line in done.stdout.splitlines():
-        job, state, reason, log = line[:40], line[40:60], line[60:120], line[120:].strip()
-        if Path(log).is_relative_to(folder):
-            found[job.strip()] = (state.strip(), reason.strip())
+        job, reason, log = line[:40].strip(), line[40:100].strip(), line[100:].strip()
+        if Path(log).resolve().is_relative_to(folder):
+            found[job] = reason
     return found
 
 
@@ -74,7 +73,7 @@ def queued(folder: Path) -> list[str]:
 
     A folder that was never submitted from has none, whether or not there is a Slurm here.
     """
-    if not shutil.which("squeue") or not any(folder.glob("**/launch_script.slurm")):
+    if not any(folder.glob("**/launch_script.slurm")) or not shutil.which("squeue"):
         return []
     return sorted({job.partition("_")[0] for job in _queue(folder.resolve())})
 
@@ -85,38 +84,44 @@ def cancel(jobs: list[str]) -> None:
         subprocess.run(["scancel", *jobs], capture_output=True, timeout=60)
 
 
-def wait(*executors: SlurmPipelineExecutor) -> None:
+def wait_for(*executors: SlurmPipelineExecutor) -> None:
     """Follow the jobs of a run to their end, with the complete tasks of each stage on stderr.
 
     Raises LessonError when a task did not complete, with its log, and when Slurm will never start
     a job; what cannot run any more is cancelled.
     """
-    logs = [Path(executor.logging_dir.path) for executor in executors]
-    folder, shown = Path(os.path.commonpath(logs)), ""
-    while True:
+    folder = Path(os.path.commonpath([Path(e.slurm_logs_folder).resolve() for e in executors]))
+    shown, started, looks, stuck = "", time.monotonic(), 0, False
+    while not stuck and looks < LOOKS:
         jobs = _queue(folder)
-        left = [executor.get_incomplete_ranks(skip_completed=True) for executor in executors]
+        left = {e.job_name: e.get_incomplete_ranks(skip_completed=True) for e in executors}
         progress = "  ".join(
-            f"{e.job_name} {e.tasks - len(ranks)}/{e.tasks}"
-            for e, ranks in zip(executors, left, strict=True)
+            f"{e.job_name} {e.tasks - len(left[e.job_name])}/{e.tasks}" for e in executors
         )
+        waiting = sorted(set(jobs.values()) - {"None", "Dependency"})
+        progress += f"  (waiting: {', '.join(waiting)})" * bool(waiting)
         if progress != shown:
             print(progress, file=sys.stderr, flush=True)
             shown = progress
-        never = {job: reason for job, (_, reason) in jobs.items() if reason.startswith(NEVER)}
-        running = any(state != "PENDING" for state, _ in jobs.values())
-        if not jobs or (never and not running):
+        looks += not jobs
+        never = [reason for reason in waiting if reason.startswith(NEVER)]
+        stuck = never and all(r.startswith((*NEVER, "Dependency")) for r in jobs.values())
+        if (stuck or not jobs) and not any(left.values()):
             break
-        time.sleep(POLL_SECONDS)
+        # Every second at first; a cluster that many share is asked less often.
+        time.sleep(min(30, 1 + (time.monotonic() - started) / 60))
     cancel([job.partition("_")[0] for job in jobs])
-    for executor, ranks in zip(executors, left, strict=True):
-        if ranks:
-            why = next((r for r in never.values() if not r.startswith("Dependency")), "")
-            where = f"its log: {executor.logging_dir.path}/logs/task_{ranks[0]:05d}.log"
-            raise LessonError(
-                f"{len(ranks)} of {executor.tasks} tasks of {executor.job_name} did not complete, "
-                f"the first is task {ranks[0]}. "
-                + (f"Slurm will never start them ({why}). " if why else f"See {where}, and ")
-                + f"what Slurm said: {executor.slurm_logs_folder}\nMend the cause, then run the "
-                "same command with --resume."
-            )
+    failed = next((executor for executor in executors if left[executor.job_name]), None)
+    if not failed:
+        return
+    ranks = left[failed.job_name]
+    log = Path(failed.logging_dir.resolve_paths(f"logs/task_{ranks[0]:05d}.log"))
+    cause = ", ".join(reason for reason in never if not reason.startswith("Dependency"))
+    if not cause:
+        text = log.read_text().rstrip() if log.exists() else "it left no log"
+        cause = f"{log}: {text.splitlines()[-1]}"
+    raise LessonError(
+        f"{len(ranks)} of {failed.tasks} tasks of {failed.job_name} did not complete, the first is "
+        f"task {ranks[0]}.\n{cause}\nWhat Slurm said is in {failed.slurm_logs_folder}\n"
+        "Mend the cause, then run the same command with --resume."
+    )

@@ -1,18 +1,14 @@
 """Lesson 06: local to Slurm. What changes when the same pipeline runs on a cluster?
 
-Lesson 01, unchanged in what it does to a document, as an array of Slurm jobs, one for each task.
-Its twin differs from this script in no more than this:
-
-- the executor, and the cluster's settings that it takes (`build`, `--set`, `--dry-run`, `--wait`);
-- `--local` runs the pipeline here, as lesson 01 does, in place of `--workers`;
-- documents may be read from and written to an object store (`--source`, `--output s3://...`).
-
     python examples_slurm/06_local_to_slurm.py --wait
 
-From a login node, or on a cluster of one's own (examples_slurm/local_cluster.py up). Takes about
-20 seconds there, no network, and 2 MB in output/06_local_to_slurm.
+On a login node, or on a cluster of your own (examples_slurm/local_cluster.py up): about 20 seconds
+there, no network, 2 MB in output/06_local_to_slurm. The page: spec/06_local_to_slurm.md
 """
 
+import environment  # noqa: F401  (says what to activate, where DataTrove is missing)
+
+import dill
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
@@ -21,19 +17,19 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
-from examples_common import Run, command_line, counters, open_run, options, table
-from datatrove_kit.readers.readers import READERS
-from datatrove_kit.guard.slurm import Cluster, cluster_settings
+from examples_common import check, counts, funnel, lesson, slurm_toml, wait_for
+
+# A step takes along the constants, functions and imports of this script that it uses. Without this
+# line each task ends with "NameError: name 'MIN_CHARS' is not defined" on its node.
+dill.settings["recurse"] = True
 
 MIN_CHARS = 600
 KEYWORDS = ("buy now", "click here", "free shipping")
 SAMPLE_RATE = 0.5
 SEED = 42
 TASKS = 4
-
-
-def is_long_enough(doc: Document) -> bool:
-    return len(doc.text) >= MIN_CHARS
+WORKERS = 2
+DOCUMENTS = ""  # where documents go instead of the output folder, such as "s3://bucket/out"
 
 
 def sells_nothing(doc: Document) -> bool:
@@ -42,8 +38,7 @@ def sells_nothing(doc: Document) -> bool:
 
 
 class ListFilter(BaseFilter):
-    """A filter of your own: return True to keep, or False and a reason, which ends up in the
-    statistics and in the excluded document's metadata."""
+    """A filter of your own: True keeps a document, False and a reason drop it."""
 
     name = "📋 Lists"
 
@@ -56,100 +51,54 @@ class ListFilter(BaseFilter):
         return True
 
 
-def pipeline(run: Run) -> list:
-    def excluded(step: str) -> JsonlWriter:
-        return JsonlWriter(f"{run.documents}/excluded/{step}")
-
+def steps(data: str, out: str) -> list:
+    """The pipeline of lesson 01, to the letter."""
+    dropped = f"{out}/dropped"
     return [
-        # The files are listed by name, so that nothing else in the folder is read by accident.
-        READERS[run.data.format](run.data.folder, **run.reading),
-        LambdaFilter(is_long_enough, exclusion_writer=excluded("1_short")),
-        LambdaFilter(sells_nothing, exclusion_writer=excluded("2_keywords")),
-        ListFilter(exclusion_writer=excluded("3_lists")),
-        # Last, so that chance picks among good documents only. Every task starts from SEED.
-        SamplerFilter(SAMPLE_RATE, seed=SEED, exclusion_writer=excluded("4_sampled")),
-        JsonlWriter(f"{run.documents}/kept"),
+        # Without a pattern the reader would take a README in the folder for documents.
+        JsonlReader(data, glob_pattern="*.jsonl*"),
+        LambdaFilter(lambda doc: len(doc.text) >= MIN_CHARS, JsonlWriter(f"{dropped}/1_short")),
+        LambdaFilter(sells_nothing, JsonlWriter(f"{dropped}/2_keywords")),
+        ListFilter(JsonlWriter(f"{dropped}/3_lists")),
+        # Last, so that chance picks among good documents only.
+        SamplerFilter(SAMPLE_RATE, SEED, JsonlWriter(f"{dropped}/4_sampled")),
+        JsonlWriter(f"{out}/kept"),
     ]
 
 
-def build(run: Run, cluster: Cluster) -> SlurmPipelineExecutor:
-    return SlurmPipelineExecutor(
-        pipeline(run),
-        tasks=run.tasks,
-        time=cluster.time,
-        mem_per_cpu_gb=cluster.memory,
-        job_name="filter",
-        # On the shared disk even if documents go elsewhere: nodes write the completions here.
-        logging_dir=run.logs(),
-        slurm_logs_folder=run.logs("slurm_logs"),
-        # Partition, qos, account, array size, and the command that activates Python on a node.
-        **cluster.arguments(),
-    )
+def main(data: str, out: str, local: bool = False, wait: bool = False) -> None:
+    # Logs stay in the output folder, on the disk that all nodes share, wherever documents go.
+    logs, pipeline = f"{out}/logs", steps(data, DOCUMENTS or out)
+    if local:
+        executor = LocalPipelineExecutor(pipeline, tasks=TASKS, workers=WORKERS, logging_dir=logs)
+    else:
+        executor = SlurmPipelineExecutor(
+            pipeline=pipeline,
+            tasks=TASKS,
+            job_name="filter",
+            logging_dir=logs,
+            slurm_logs_folder=f"{out}/slurm_logs",
+            **slurm_toml(),  # partition, time and what else your cluster asks for
+        )
+    executor.run()  # on Slurm this submits the tasks and comes back at once
+    if not (local or wait or executor.job_id == -1):  # -1: all tasks were complete before
+        print(f"submitted: job {executor.job_id}. Once it has ended: --resume --wait")
+        return
+    if not local:
+        wait_for(executor)
+    funnel(executor)
+    show(executor)
+    check(executor)
 
 
-def show(run: Run, executor: PipelineExecutor, stats: list) -> None:
-    read, short, keywords, lists, sampled, _ = stats
-    table(
-        "What each step kept",
-        ["step", "documents in", "dropped", "kept"],
-        [
-            ["read", "", "", read["documents"]],
-            [f"at least {MIN_CHARS} characters", *flow(short)],
-            ["sells nothing", *flow(keywords)],
-            ["is no list", *flow(lists)],
-            [f"sampled at {SAMPLE_RATE}, seed {SEED}", *flow(sampled)],
-        ],
-    )
-    reasons = [[r[8:], n] for r, n in sorted(lists.items()) if r.startswith("dropped_")]
-    table("Why the filter of our own dropped", ["reason", "documents"], reasons)
-    files = list(run.data.files)
-    tasks = [counters(executor, rank) for rank in range(run.tasks)]
-    table(
-        "What each task did",
-        ["task", "files", "read", "kept"],
-        [
-            [rank, "  ".join(files[rank :: run.tasks]), steps[0]["documents"], steps[-1]["total"]]
-            for rank, steps in enumerate(tasks)
-        ],
-    )
-    print("\nOne document on its way\n")
-    doc = next(JsonlReader(f"{run.documents}/kept")())
-    print(f"id        {doc.id}")
-    print(f"text      {doc.text[:70]}...")
-    doc.metadata["file_path"] = "(where it was read)"
-    for key, value in doc.metadata.items():
-        print(f"metadata  {key}: {str(value)[:60]}")
-
-
-def flow(count: dict) -> list[int]:
-    return [count["total"], count["dropped"], count["forwarded"]]
-
-
-def main(
-    source: options.Source = "sample",
-    limit: options.Limit = None,
-    tasks: options.Tasks = TASKS,
-    output: options.Output = None,
-    resume: options.Resume = False,
-    text_key: options.TextKey = "text",
-    settings: options.Settings = None,
-    dry_run: options.DryRun = False,
-    wait: options.Wait = False,
-    local: options.Local = False,
-) -> list | None:
-    """Filter documents by length, keywords, form and chance, on Slurm."""
-    with open_run(__file__, locals(), sample="c4", remote_output=True) as run:
-        if local:
-            executor = LocalPipelineExecutor(pipeline(run), run.tasks, logging_dir=run.logs())
-            stats = run.execute(executor)
-        else:
-            cluster = cluster_settings(settings)
-            executor = build(run, cluster)
-            stats = run.submit(executor, cluster, wait, dry_run)
-        if stats:
-            show(run, executor, stats)
-    return stats
+def show(executor: PipelineExecutor) -> None:
+    print("\nWhat each task did, on whichever node\n")
+    reader = executor.pipeline[0]
+    for rank in range(TASKS):
+        files = reader.data_folder.get_shard(rank, TASKS, glob_pattern=reader.glob_pattern)
+        read, *_, kept = counts(executor, rank)  # from logs/stats/00000.json and its neighbours
+        print(f"task {rank}  {' '.join(files)}  {read['documents']} read, {kept['total']} kept")
 
 
 if __name__ == "__main__":
-    command_line(main)
+    lesson(main, sample="c4")
