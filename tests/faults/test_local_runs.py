@@ -5,34 +5,31 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import drills
 import pytest
-from conftest import lesson, run_script
-from drills import Drill, assert_recovered, assert_stopped, contents
+from drills import AT, Drill, assert_failed, assert_recovered, contents, errors, rows, wait_until
 
-from examples_common.samples import build, sample
-
-#: The hundredth document of tasks 2 and 3, which two workers come to after tasks 0 and 1.
-LATE = ("c4-00002.jsonl.gz/100", "c4-00003.jsonl.gz/100")
-
-
-@pytest.fixture
-def drill(tmp_path):
-    with Drill("01", tmp_path) as drill:
-        yield drill
+#: Documents of tasks 2 and 3, which two workers come to after tasks 0 and 1.
+LATE = (AT[2], AT[3])
 
 
 @pytest.fixture(scope="module")
-def crawl(tmp_path_factory):
-    """A crawl of forty pages in two files, and lesson 02 on it, undisturbed."""
-    place = tmp_path_factory.mktemp("crawl")
-    folder = build("web", place / "web", docs=40, shards=2)
-    done = run_script(lesson("02"), "--source", folder, cwd=place)
-    assert done.code == 0, done.stderr[-3000:]
-    return folder, done
+def data(tmp_path_factory):
+    return drills.texts(tmp_path_factory.mktemp("data") / "texts")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, data):
+    return drills.undisturbed("filtering.py", tmp_path_factory.mktemp("undisturbed"), data)
+
+
+@pytest.fixture
+def drill(tmp_path, data):
+    with Drill("filtering.py", tmp_path, data) as drill:
+        yield drill
 
 
 def completed(folder: Path) -> set[str]:
@@ -42,82 +39,80 @@ def completed(folder: Path) -> set[str]:
 def assert_rest_is_whole(folder: Path) -> None:
     """Tasks 0 and 1 are complete, and there is no file of the others."""
     assert completed(folder) == {"00000", "00001"}
-    assert {Path(name).name[:5] for name in contents(folder) if "/" in name} == {"00000", "00001"}
+    assert {Path(name).name[:5] for name in contents(folder)} == {"00000", "00001"}
 
 
 # ---- a task that fails -------------------------------------------------------------------------
 
 
-def test_a_step_that_raises(drill, bare):
-    """Lesson 01, in a worker of a pool."""
+def test_a_step_that_raises(drill, undisturbed):
+    """In a worker of a pool."""
     drill.fault("raise", LATE[0])
     done = drill.run()
-    assert_stopped(
+    assert_failed(
         done,
         "tasks did not complete, and what they wrote was removed. The first error was ValueError: "
         f"{LATE[0]} is too much",
         "The log of task 2 is in",
-        "Run the same command again, with --resume",
+        "run it again with resume=True",
     )
     assert f"{LATE[0]} is too much" in (done.folder / "logs/logs/task_00002.log").read_text()
     assert "00002" not in completed(done.folder)
+    assert errors(drill.status())["logs", 2] == f"ValueError: {LATE[0]} is too much"
     drill.mend()
-    assert_recovered(drill.run("--resume"), bare("01"))
+    assert_recovered(drill.run("--resume"), undisturbed)
 
 
-def test_a_step_that_raises_in_a_later_stage(bare, tmp_path):
-    """Lesson 05, in a stage without a pool; the stages before it are not run again.
-
-    How lessons 03 and 04 go on is in their tests in tests/examples_local.
-    """
-    where = "exact-00004.jsonl.gz/20"
-    with Drill("05", tmp_path) as drill:
-        drill.fault("raise", where)
+def test_a_step_that_raises_in_a_later_stage(data, tmp_path):
+    """Without a pool; the stages before it, which it depends on, are not run again."""
+    good = drills.undisturbed("deduplication.py", tmp_path / "undisturbed", data)
+    kept = [document["text"] for document in good.documents("kept")]
+    assert len(kept) == len(set(kept)) < drills.SHARDS * drills.DOCUMENTS
+    with Drill("deduplication.py", tmp_path / "drill", data) as drill:
+        drill.fault("raise", AT[2])
         done = drill.run()
-        assert_stopped(
+        assert_failed(
             done,
-            "1 of 1 tasks did not complete, and what they wrote was removed. The first error was "
-            f"ValueError: {where} is too much",
-            "--resume",
+            "2 of 4 tasks did not complete, and what they wrote was removed. The first error was "
+            f"ValueError: {AT[2]} is too much",
         )
-        before = (done.folder / "kept/stages/00002.jsonl.gz").stat()
+        before = {p: p.stat().st_ino for p in done.folder.glob("signatures/*/*")}
+        assert before
         drill.mend()
-        again = drill.run("--resume")
-        assert_recovered(again, bare("05"))
-        assert (again.folder / "kept/stages/00002.jsonl.gz").stat().st_ino == before.st_ino
+        assert_recovered(drill.run("resume"), good)
+        assert before == {p: p.stat().st_ino for p in before}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit the memory of a process")
-def test_out_of_memory(drill, bare):
+def test_out_of_memory(drill, undisturbed):
     """A task that asks for more than its process may have."""
     drill.fault("memory", LATE[1])
     gigabyte = 1 << 30
     drill.start(
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 * gigabyte, 8 * gigabyte))
     )
-    assert_stopped(drill.end(), "The first error was MemoryError", "--resume")
+    assert_failed(drill.end(), "The first error was MemoryError", "resume=True")
     drill.mend()
-    assert_recovered(drill.run("--resume"), bare("01"))
+    assert_recovered(drill.run("--resume"), undisturbed)
 
 
 # ---- a run that is ended -----------------------------------------------------------------------
 
 
-def test_a_killed_worker(drill, bare):
+def test_a_killed_worker(drill, undisturbed):
     """As the kernel does when memory runs out; DataTrove alone waits for ever."""
     drill.fault("wait", *LATE)
     drill.start()
-    os.kill(drill.at_fault(2)[0], signal.SIGKILL)
+    os.kill(drill.at_fault(*LATE)[0], signal.SIGKILL)
     done = drill.end()
-    assert_stopped(
+    assert_failed(
         done,
-        "error: a process of the run was killed, often for want of memory. What its task wrote was "
-        "removed. Run the same command again with --resume; with fewer --workers each has more "
-        "memory.",
+        "KitError: a process of the run was killed, often for want of memory. What its task wrote "
+        "was removed. Run it again with resume=True; with fewer workers each has more memory.",
     )
     assert_rest_is_whole(done.folder)
     drill.mend()
-    assert_recovered(drill.run("--resume"), bare("01"))
+    assert_recovered(drill.run("--resume"), undisturbed)
 
 
 @pytest.mark.parametrize(
@@ -127,131 +122,139 @@ def test_a_killed_worker(drill, bare):
         pytest.param(lambda drill: drill.process.terminate(), 143, id="SIGTERM"),
     ],
 )
-def test_a_run_that_is_stopped(how, code, drill, bare):
+def test_a_run_that_is_stopped(how, code, drill, undisturbed):
     drill.fault("wait", *LATE)
     drill.start()
-    drill.at_fault(2)
+    drill.at_fault(*LATE)
     how(drill)
     done = drill.end()
-    assert_stopped(done, "stopped: the same command with --resume continues", code=code)
+    assert_failed(done, "stopped: run it again with resume=True to continue", code=code)
     assert "Traceback" not in done.stderr
     assert_rest_is_whole(done.folder)
     drill.mend()
-    assert_recovered(drill.run("--resume"), bare("01"))
+    assert_recovered(drill.run("--resume"), undisturbed)
 
 
-def test_a_script_that_is_killed(drill, bare):
+def test_a_script_that_is_killed(drill, undisturbed):
     """Nothing can be tidied up then: the workers end by themselves, the next run clears away."""
-    drill.fault("wait", *LATE)
+    drill.fault("wait", LATE[0])
     drill.start()
-    drill.at_fault(2)
+    drill.at_fault(LATE[0])
+    wait_until(lambda: len(completed(drill.folder)) == 3, "the other tasks")
+    status = drill.status()
+    assert rows(status) == {"logs": ["4", "3", "0", "1", "0"]}
+    assert status.endswith("Next: wait, and look again.\n")
     drill.process.kill()
     done = drill.end()
     assert done.code == -signal.SIGKILL
-    assert completed(done.folder) == {"00000", "00001"}
     assert (done.folder / "kept/00002.jsonl.gz").exists()
+    status = drill.status()
+    assert rows(status) == {"logs": ["4", "3", "1", "0", "0"]}
+    assert errors(status) == {("logs", 2): "it left no message"}
+    assert status.endswith("Next: mend the cause, run it again with resume=True.\n")
     drill.mend()
-    assert_recovered(drill.run("--resume"), bare("01"))
+    assert_recovered(drill.run("--resume"), undisturbed)
+    assert drill.status().endswith("Next: nothing, the run is whole.\n")
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
-def test_trafilatura_ends_with_its_run(name, crawl, tmp_path):
-    """Lesson 02 has a process for each worker that extracts the text; it does not stay behind."""
-    folder, undisturbed = crawl
-    ids = [doc["id"] for doc in undisturbed.documents("kept")]
-    with Drill("02", tmp_path, "--source", folder) as drill:
-        drill.fault("wait", *ids)
+def test_trafilatura_ends_with_its_run(name, tmp_path):
+    """Each worker has a process that extracts the text; it does not stay behind."""
+    crawl = tmp_path / "crawl"
+    crawl.mkdir()
+    for part in range(2):
+        drills.write_warc(crawl / f"{part}.warc", drills.pages(20 * part, 20 * part + 20))
+    good = drills.undisturbed("crawl.py", tmp_path / "undisturbed", crawl)
+    assert len(good.documents("kept")) == 40
+    with Drill("crawl.py", tmp_path / "drill", crawl) as drill:
+        where = "https://pages.example/10", "https://pages.example/30"
+        drill.switch.write_text(f"wait {' '.join(where)}")
         drill.start()
-        drill.at_fault(2)
+        wait_until(lambda: len(list(drill.cwd.glob("at.*"))) == 2, "tasks at work")
         drill.process.send_signal(getattr(signal, name))
-        done = drill.end()
-        assert done.code != 0
-        assert done.stdout == ""
+        assert drill.end().code != 0
         drill.mend()
-        assert_recovered(drill.run("--resume"), undisturbed)
+        assert_recovered(drill.run("resume"), good)
 
 
 # ---- a run beside another, and one after another -----------------------------------------------
 
 
-def test_a_second_run_beside_the_first(drill, bare):
+def test_a_second_run_beside_the_first(drill, undisturbed, data, tmp_path):
     drill.fault("wait", *LATE)
     drill.start()
-    drill.at_fault(2)
-    for more in ((), ("--resume",)):
-        second = drill.run(*more)
-        assert second.code == 1
-        assert second.stdout == ""
-        assert "error: another run is at work in output/01_basic_filtering (pid" in second.stderr
-        assert f"pid {drill.process.pid} on " in second.stderr
-        assert "01_basic_filtering.py): wait for its end, stop it, or choose" in second.stderr
+    first = drill.process
+    drill.at_fault(*LATE)
+    with Drill("filtering.py", tmp_path / "beside", data, out=drill.folder) as second:
+        for more in ((), ("--resume",), ("--overwrite",)):
+            refused = second.run(*more)
+            assert refused.code == 1
+            assert refused.stdout == ""
+            assert f"another run is at work in {drill.folder} (pid {first.pid}" in refused.error
+            assert "filtering.py" in refused.error
+            assert "wait for its end, stop it, or choose another folder." in refused.error
     drill.mend()
-    assert_recovered(drill.end(), bare("01"))
+    assert_recovered(drill.end(), undisturbed)
 
 
-def test_an_edited_pipeline(drill, bare, tmp_path):
-    """A run is continued by the same script only; afresh, nothing of the old one is left."""
+def test_a_folder_with_a_run_in_it(drill, undisturbed):
+    """Neither a mistake nor a plain start takes it away; it is replaced when told to."""
+    finished = drill.run()
+    assert_recovered(finished, undisturbed)
+    before = contents(drill.folder)
+    again = drill.run()
+    assert "holds a finished run: continue it with resume=True, or remove it" in again.error
+    drill.replace("SamplerFilter(0.9, seed=1)", "SamplerFilter(rat=0.9)")
+    assert drill.run("--overwrite").code == 1
+    drill.replace("SamplerFilter(rat=0.9)", "SamplerFilter(0.9, seed=2)")
+    assert contents(drill.folder) == before
+    assert (drill.folder / "_SUCCESS").exists()
+    refused = drill.run("--resume")
+    assert "uniform of step 4 (SamplerFilter) of logs was" in refused.error
+    assert (drill.folder / "_SUCCESS").exists()
+    other = drill.run("--overwrite")
+    assert other.code == 0, other.stderr[-2000:]
+    assert contents(drill.folder) != before
+
+
+def test_an_edited_pipeline(drill, undisturbed, tmp_path, data):
+    """A run is continued by the same steps only; afresh, nothing of the old one is left."""
     drill.fault("raise", *LATE)
     drill.run()
     drill.mend()
-    text = drill.script.read_text(encoding="utf-8")
-    drill.script.write_text(text.replace("> len(lines) / 2", "> len(lines) / 4"), encoding="utf-8")
-    assert_stopped(
-        drill.run("--resume"),
-        "cannot be resumed, since its tasks would not fit together: the code of ListFilter was "
-        "changed. Make it as it was, or leave out --resume to start afresh.",
+    edit = ('count("rain") > 45', 'count("rain") > 50')
+    drill.replace(*edit)
+    refused = drill.run("--resume")
+    assert_failed(refused)
+    assert refused.error.endswith(
+        "cannot be resumed, since its tasks would not fit together: the code of RainFilter was "
+        "changed. Make it as it was, or start afresh with overwrite=True.\n"
     )
-    with Drill("01", tmp_path / "undisturbed") as other:
-        other.script.write_bytes(drill.script.read_bytes())
-        undisturbed = other.run()
-    assert undisturbed.stdout != bare("01").stdout
-    assert_recovered(drill.run(), undisturbed)
+    with Drill("filtering.py", tmp_path / "undisturbed", data) as other:
+        other.replace(*edit)
+        good = other.run()
+    assert good.stdout != undisturbed.stdout
+    assert_recovered(drill.run("--overwrite"), good)
 
 
-def test_another_number_of_tasks(drill, tmp_path):
+def test_another_number_of_tasks(drill, tmp_path, data):
     drill.fault("raise", *LATE)
     drill.run()
     drill.mend()
-    assert_stopped(drill.run("--tasks", 2, "--resume"), "tasks was 4, is 2")
-    (tmp_path / "undisturbed").mkdir()
-    undisturbed = run_script(lesson("01"), "--tasks", 2, cwd=tmp_path / "undisturbed")
-    assert_recovered(drill.run("--tasks", 2), undisturbed)
+    edit = ("TASKS, WORKERS = 4, 2", "TASKS, WORKERS = 2, 2")
+    drill.replace(*edit)
+    assert_failed(drill.run("--resume"), "tasks of logs was 4, is 2")
+    with Drill("filtering.py", tmp_path / "undisturbed", data) as other:
+        other.replace(*edit)
+        good = other.run()
+    assert_recovered(drill.run("--overwrite"), good)
 
 
-# ---- a sample that is built in part ------------------------------------------------------------
-
-BUILD = """
-import os, runpy, sys, time
-from pathlib import Path
-from examples_common import samples
-
-samples.SAMPLES, records = Path(sys.argv.pop(1)), samples.records
-
-def held(*arguments):
-    for number, record in enumerate(records(*arguments)):
-        if number == 50 and os.path.exists(os.environ["FAULT"]):
-            print("half built", flush=True)
-            time.sleep(600)
-        yield record
-
-samples.records = held
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def test_a_sample_whose_building_was_killed(bare, tmp_path):
-    """What there is of it is not taken for the sample: the next run builds it anew."""
-    command = [sys.executable, "-c", BUILD, str(tmp_path / "samples"), str(lesson("01"))]
-    fault = tmp_path / "fault"
-    fault.touch()
-    how = {"cwd": tmp_path, "env": {**os.environ, "FAULT": str(fault)}, "text": True}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, **how) as builder:
-        assert builder.stdout.readline() == "half built\n"
-        builder.kill()
-    assert not (tmp_path / "samples/c4").exists()
-    fault.unlink()
-    again = subprocess.run(command, capture_output=True, **how)
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert again.stdout == bare("01").stdout
-    assert content_hashes(tmp_path / "samples/c4") == content_hashes(sample("c4"))
+def test_a_run_that_was_moved(drill, undisturbed, tmp_path):
+    drill.fault("raise", LATE[0])
+    drill.run()
+    drill.mend()
+    (tmp_path / "elsewhere").mkdir()
+    drill.folder = drill.folder.rename(tmp_path / "elsewhere/out")
+    drill.arguments = (drill.arguments[0], "elsewhere/out")
+    assert_recovered(drill.run("--resume"), undisturbed)
