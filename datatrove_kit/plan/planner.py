@@ -1,461 +1,279 @@
-"""How much a production will take: worked out for a corpus and a cluster, from a sample."""
+"""How much a run will take: worked out for a corpus and a cluster, from a sample."""
 
 from __future__ import annotations
 
 import math
 import re
 import resource
+import struct
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from datatrove.pipeline.stats.config import DEFAULT_TOP_K_CONFIG
+from datatrove.executor.base import PipelineExecutor
+from tabulate import tabulate
 
 from datatrove_kit.errors import KitError
-from datatrove_kit.plan.measuring import MANY_FILES, PARTS, Range, Sample, exactly, figure, measure
-from datatrove_kit.guard.runs import Run
-from datatrove_kit.guard.slurm import Cluster
-from datatrove_kit.readers.sources import Input
-from examples_common.tables import table
+from datatrove_kit.plan.measuring import Sample, measure
 
-#: Pages of the sample without --limit.
-PAGES = 200
 #: Pages (records of the index) of dumps of Common Crawl, from the whirlwind-python README.
 DUMPS = {"CC-MAIN-2024-22": 2_709_877_975}
 #: Of a WARC of Common Crawl, about (the same README).
 WARC_PAGES, WARC_BYTES = 30_000, 10**9
 #: Share of a dump's tokens that MinHash removes: 36T to 20T, arXiv 2406.17557, 3.3 and 3.4.
 DUMP_DUPLICATES = 0.44
-#: Similarity of a removed document to the one kept, and removed documents to documents in pairs:
-#: many small changes in few large clusters, and exact copies in clusters of two.
-SIMILARITY, IN_PAIRS = (0.80, 0.95, 1.0), (1.0, 1.5, 2.0)
-#: Assumed of a cluster that says nothing: GB a core; and hours a task, as fineweb.py asks.
-MEMORY_GB, TASK_TIME = 4, "10:00:00"
-#: A task is planned to end within this share of its time limit.
-PART_OF_LIMIT = 0.75
-#: What is the data set; all else that a run writes can go when it is done.
-RESULTS = ("parquet", "tokens", "stats")
-#: Bytes of a line of MinHash's files: a pair (4 unsigned ints), a removed document (1).
+#: A task is planned to use this share of its time limit and of its memory.
+PART_OF_LIMIT, PART_OF_MEMORY = 0.75, 0.8
+#: Similarity of a removed document to the one kept, and documents in pairs for each removed one
+#: (2 in clusters of two, toward 1 in large ones). Assumed.
+SIMILARITY, IN_PAIRS = 0.95, 1.5
+#: Measured with DataTrove 0.10.1 and Python 3.11: CPU seconds for a signature that stage 2 merges
+#: from 128 files, and bytes for each open file; CPU seconds and bytes that stage 3 takes for each
+#: document in any pair (two entries of a dict that has just grown).
+SIGNATURE_SECONDS, OPEN_FILE_BYTES = 4e-6, 7_500
+DOCUMENT_SECONDS, DOCUMENT_BYTES = 12e-6, 247
+#: Bytes of memory that a task of MinHash stage 2 spends on reading ahead, all files together.
+READ_AHEAD = 5 * 10**8
+#: Bytes of a pair (4 unsigned ints) and of a removed document (1) in MinHash's files.
 PAIR_BYTES, REMOVED_BYTES = 16, 4
+#: Files that a process has open besides those of its input.
 OPEN_FILES_ASIDE = 50
-STAGE_UNITS = {"base": "page", "stats": "task of final"}
-GROWTH = f"measured; assumed: so up to {DEFAULT_TOP_K_CONFIG.top_k:,} domains a task"
-QUOTED_DUPLICATES = "quoted, of tokens: arXiv 2406.17557, 3.3 and 3.4"
 UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "TIB": 2**40, "GIB": 2**30}
-
-
-# ---- what to plan for ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is to be worked on: ``pages`` in ``files`` WARC files of ``bytes`` in all, and where
-    these figures come from."""
+    """What is to be worked on: ``pages`` in ``files``, and where these figures come from."""
 
     name: str
     pages: float
     files: int
-    bytes: float
     known: str
 
 
 def find_corpus(text: str, page_bytes: float) -> Corpus:
-    """The corpus that ``--plan`` names: a dump, a number of WARC files, or bytes as in 85TB.
+    """The corpus that a text names: a dump, a number of WARC files, or bytes as in 85TB.
 
     Args:
-        text: as the reader gave it.
-        page_bytes: compressed bytes of WARC for a page of the sample.
+        page_bytes: compressed bytes of input for a page of the sample.
 
     Raises KitError for anything else.
     """
+    readme = "README of whirlwind-python"
     if text in DUMPS:
-        files = math.ceil(DUMPS[text] / WARC_PAGES)
-        return Corpus(text, DUMPS[text], files, files * WARC_BYTES, "quoted")
-    found = re.fullmatch(r"([\d_.]+)\s*([A-Za-z]*)", text.replace(",", ""))
-    number = float(found[1].replace("_", "")) if found and re.search(r"\d", found[1]) else 0
-    unit = found[2].upper() if found else ""
+        return Corpus(text, DUMPS[text], math.ceil(DUMPS[text] / WARC_PAGES), readme)
+    found = re.fullmatch(r"(\d+\.?\d*)\s*([A-Za-z]*)", text.replace(",", "").replace("_", ""))
+    number, unit = (float(found[1]), found[2].upper()) if found else (0, "")
     if number >= 1 and number == int(number) and not unit:
-        files = int(number)
-        return Corpus(text, files * WARC_PAGES, files, files * WARC_BYTES, "quoted")
+        return Corpus(text, number * WARC_PAGES, int(number), f"{readme}, 30,000 pages a file")
     if number > 0 and unit in UNITS:
         size = number * UNITS[unit]
-        files = math.ceil(size / WARC_BYTES)
-        return Corpus(text, size / page_bytes, files, size, "measured")
+        known = f"measured, {page_bytes / 1000:.1f} kB a page; assumed, files of 1 GB"
+        return Corpus(text, size / page_bytes, math.ceil(size / WARC_BYTES), known)
     raise KitError(
         f"there is no plan for {text!r}: give a number of WARC files (90000), bytes (85TB), or a "
         f"dump of Common Crawl that is known here ({', '.join(DUMPS)})."
     )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a cluster gives: ``cores``, GB of ``memory`` for each, tasks in one ``array``, and
-    ``hours`` for a task; ``said`` are those that the reader set."""
-
-    cores: int
-    memory: float = MEMORY_GB
-    array: int = 1001
-    hours: float = 10.0
-    said: frozenset = frozenset()
-
-
-def limits_of(cluster: Cluster, cores: int) -> Limits:
-    """Limits from the settings of a cluster; those that were not set are assumed for a plan."""
-    said = cluster.model_fields_set
-    memory = cluster.memory if "memory" in said else MEMORY_GB
-    hours = _hours(cluster.time if "time" in said else TASK_TIME)
-    return Limits(cores, memory, cluster.max_array_size, hours, frozenset(said))
-
-
-def _hours(text: str) -> float:
-    """Hours of a time as Slurm writes it: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
-    days, _, clock = text.rpartition("-")
-    parts = [int(part) for part in clock.split(":")]
-    if days or len(parts) == 3:
-        hours, minutes, seconds = [*parts, 0, 0][:3]
-    else:
-        hours, (minutes, seconds) = 0, [*parts, 0][:2]
-    return int(days or 0) * 24 + hours + minutes / 60 + seconds / 3600
-
-
-# ---- the plan --------------------------------------------------------------------------------
-
-
 @dataclass
 class Stage:
-    """One stage of a plan.
+    """One stage of a plan, in the terms of SlurmPipelineExecutor.
 
     Attributes:
-        tasks: how many, and ``files``: input files of the largest of them.
-        cpu: CPU hours of all tasks.
-        task: hours of the largest task, on one core that does nothing else.
-        wall: hours from the start of the first to the end of the last, without waiting in a queue.
-        memory: GB of one task, and ``cores`` that have it.
-        bound: the limits that keep the stage from being faster.
+        tasks, cpus_per_task, mem_per_cpu_gb, time: arguments of SlurmPipelineExecutor. A task uses
+            about 75% of this time and 80% of this memory.
+        cpu_hours: of all tasks.
+        wall_hours: from the start of the first task to the end of the last, without a queue.
+        tasks_per_bucket, lines_to_buffer: of MinHash stage 2, else None; ``lines_to_buffer`` is an
+            argument of MinhashDedupBuckets.
     """
 
-    name: str
     tasks: int
-    files: int
-    cpu: Range
-    task: Range
-    wall: Range
-    memory: Range
-    cores: int
-    bound: list[str]
+    cpus_per_task: int
+    mem_per_cpu_gb: int
+    time: str
+    cpu_hours: float
+    wall_hours: float
+    tasks_per_bucket: int | None = None
+    lines_to_buffer: int | None = None
+
+    def slurm(self) -> dict:
+        """Keyword arguments for SlurmPipelineExecutor."""
+        names = ("tasks", "cpus_per_task", "mem_per_cpu_gb", "time")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass
 class Plan:
-    """A plan: its ``stages``, ``storage`` in bytes by folder, and ``notes`` on what binds.
+    """A plan; ``print`` shows it as tables.
 
-    ``documents`` are those after the filters, ``kept`` those after MinHash too; ``removed`` is the
-    share that MinHash removes, ``pairs`` are what it finds, in ``in_pairs`` documents.
+    Attributes:
+        corpus: what it is for.
+        cores: that work at the same time.
+        stages: by name, the last part of the executor's logging_dir.
+        storage: bytes by folder below the output folder, ``files`` in all.
+        documents, kept: documents that MinHash gets and keeps; those after the filters without it.
+        notes: what does not fit, and what to change.
     """
 
     corpus: Corpus
-    limits: Limits
-    stages: dict[str, Stage]
-    storage: Counter
-    files: int
-    documents: Range
-    removed: Range
-    kept: Range
-    pairs: Range
-    in_pairs: Range
-    notes: list[str]
+    cores: int
+    stages: dict[str, Stage] = field(default_factory=dict)
+    storage: Counter = field(default_factory=Counter)
+    files: int = 0
+    documents: float = 0
+    kept: float = 0
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        basis = [
+            ["pages", f"{self.corpus.pages:,.0f}", self.corpus.known],
+            ["files", f"{self.corpus.files:,}", self.corpus.known],
+            ["documents after the filters", f"{self.documents:,.0f}", "measured"],
+            ["documents in the end", f"{self.kept:,.0f}", "assumed, see duplicates_of()"],
+            ["cores", f"{self.cores:,}", "given; assumed, as fast as this one"],
+        ]
+        stages = [[name, *vars(stage).values()] for name, stage in self.stages.items()]
+        total = [
+            sum(getattr(s, n) for s in self.stages.values()) for n in ("cpu_hours", "wall_hours")
+        ]
+        stages.append(["all", None, None, None, None, *total])
+        headers = ["stage", *(name.replace("_", " ") for name in Stage.__dataclass_fields__)]
+        storage = [[name, size / 1e9] for name, size in self.storage.most_common()]
+        storage.append([f"all, in {self.files:,} files", self.storage.total() / 1e9])
+        tables = [
+            tabulate(basis, [f"plan for {self.corpus.name}", "", "known from"]),
+            tabulate(stages, headers, floatfmt=",.2f", intfmt=","),
+            tabulate(storage, ["folder", "GB"], floatfmt=",.3f"),
+        ]
+        return "\n\n".join([*tables, *self.notes])
 
 
-def duplicates_of(sample: Sample, pages: float) -> Range:
-    """Share of the documents that MinHash removes: at least the sample's, at most a dump's.
+def plan(
+    build: Callable[[str, str], PipelineExecutor | list[PipelineExecutor]],
+    data: str,
+    corpus: str | int,
+    cores: int,
+    *,
+    memory_gb: float = 4,
+    hours: float = 10,
+    pages: int = 200,
+) -> Plan:
+    """Measure a run on a sample of the input, and work out what it takes on a corpus.
+
+    Args:
+        build: given an input folder and an output folder, builds plain executors: a list in order,
+            or the last of a chain by ``depends``. Its readers take any file name of the format.
+        data: a folder with WARC or JSON Lines files like those of the corpus.
+        corpus: a dump (CC-MAIN-2024-22), a number of WARC files (90000), or bytes (85TB).
+        cores: that work at the same time.
+        memory_gb: of a core. hours: that a task may take; fineweb.py asks for 10.
+        pages: how many of ``data`` are measured.
+
+    All steps are run several times, on temporary folders. A stage without a reader that is none of
+    MinHash's is taken to grow with the number of tasks before it. The queue, the network and the
+    file system are not in the plan.
+
+    Raises KitError for an unknown corpus, a sample that is too small, a step that fails on it.
+    """
+    find_corpus(str(corpus), 1)  # a wrong name is told before anything is measured
+    with tempfile.TemporaryDirectory() as folder:
+        sample = measure(build, data, pages, Path(folder))
+    page_bytes = sample.bytes / sample.stages[0].read
+    return make_plan(sample, find_corpus(str(corpus), page_bytes), cores, memory_gb, hours)
+
+
+def duplicates_of(sample: Sample, pages: float) -> float:
+    """Share of the documents that MinHash removes, from the sample's to the 0.44 of a dump.
 
     In between it is assumed to grow with the logarithm of the pages.
     """
     most, whole = max(sample.duplicates, DUMP_DUPLICATES), max(DUMPS.values())
-    grown = math.log(max(1, pages / sample.pages)) / math.log(whole / sample.pages)
-    mid = sample.duplicates + (most - sample.duplicates) * min(1, grown)
-    return Range(sample.duplicates, mid, most)
+    measured = sample.stages[0].read
+    grown = math.log(max(1, pages / measured)) / math.log(whole / measured)
+    return sample.duplicates + (most - sample.duplicates) * min(1, grown)
 
 
-def _tasks(seconds: float, files: int, each: int, limits: Limits) -> tuple[int, list[str]]:
-    """How many tasks fill the cores and end in time, and what keeps them from being more.
-
-    Args:
-        seconds: CPU seconds of the stage, at most.
-        files: a task needs one of its own.
-        each: cores of a task.
-    """
-    slots = max(1, limits.cores // each)
-    short = math.ceil(seconds / 3600 / (PART_OF_LIMIT * limits.hours))
-    wanted = math.ceil(max(slots, short) / slots) * slots
-    bound = ["memory"] if each > 1 else []
-    if files < wanted and files <= limits.array:
-        return files, [*bound, "files"]
-    if wanted <= limits.array:
-        return wanted, bound
-    # Tasks beyond whole turns of the cores leave most of them idle in the last turn, unless only
-    # these end in time.
-    turns = limits.array - limits.array % slots if limits.array > slots else limits.array
-    return limits.array if turns < short <= limits.array else turns, [*bound, "array limit"]
-
-
-def _stage(
-    name: str, tasks: int, files: int, cpu: Range, memory: Range, bound: list[str], limits: Limits
-) -> Stage:
-    """Hours and cores of a stage whose tasks share ``files`` and ``cpu`` seconds."""
-    cores = max(1, math.ceil(memory.mid / limits.memory))
-    most = math.ceil(files / tasks)
-    # The largest task has a file more than others where they do not divide.
-    share = most / files if tasks <= files else 1 / tasks
-    hours = cpu.times(1 / 3600)
-    task = hours.times(share)
-    turns = math.ceil(tasks / max(1, limits.cores // cores))
-    over = ["time limit"] if task.high > limits.hours else []
-    bound = [*bound, *over]
-    if cores > limits.cores:
-        bound.append("not enough memory")
-    alone = ["one task"] if tasks == 1 else []
-    return Stage(
-        name, tasks, most, hours, task, task.times(turns), memory, cores,
-        [*dict.fromkeys(bound)] or alone or ["cores"],
-    )  # fmt: skip
-
-
-def make_plan(sample: Sample, corpus: Corpus, limits: Limits) -> Plan:
-    """Work out tasks, time, memory and storage of each stage, as the module describes."""
-    gb = 1e-9
-    documents = sample.kept.times(corpus.pages)
-    removed = duplicates_of(sample, corpus.pages)
-    kept = documents.times(Range(1 - removed.high, 1 - removed.mid, 1 - removed.low))
-    gone = documents.times(removed)
-    likely = [sample.num_buckets * s**sample.hashes for s in SIMILARITY]
-    pairs = gone.times(Range(*(max(1.0, number) for number in likely)))
-    in_pairs = Range(*map(min, gone.times(Range(*IN_PAIRS)), documents))
-    stages, storage, count = {}, Counter(), 0
-
-    def cores_for(memory: float) -> int:
-        return max(1, math.ceil(memory * gb / limits.memory))
-
-    def add(name: str, units: Range, files: int, tasks: int = 0, extra: float = 0.0) -> int:
-        nonlocal storage, count
-        line = sample.lines[name]
-        bound = []
-        if tasks:  # those of the signatures, with the limits that they come from
-            bound = [b for b in stages["signatures"].bound if b in ("array limit", "files")]
-        else:
-            busy = line.cpu(1, units).high
-            tasks, bound = _tasks(busy, files, cores_for(line.memory), limits)
-        memory = exactly(line.memory * gb).plus(extra * units.mid / tasks * gb)
-        cpu = line.cpu(tasks, units)
-        stages[name] = _stage(name, tasks, files, cpu, memory, bound, limits)
-        storage += line.storage(tasks, units.mid)
-        count += tasks * line.files.total()
-        return tasks
-
-    base = add("base", exactly(corpus.pages), corpus.files)
-    # Stage 1 reads the signatures of a bucket whole, to sort them.
-    dedup = add("signatures", documents, base, extra=2 * sample.signature_bytes)
-    each = sample.buckets.each(dedup).times(documents).times(sample.num_buckets)
-    slots = max(1, limits.cores // cores_for(sample.buckets.memory))
-    short = math.ceil(each.high / 3600 / (PART_OF_LIMIT * limits.hours))
-    wanted = max(1, slots // sample.num_buckets, math.ceil(short / sample.num_buckets))
-    workers = max(1, min(wanted, limits.array // sample.num_buckets))
-    tasks = workers * sample.num_buckets
-    memory = exactly((sample.buckets.memory + dedup * sample.buckets.file) * gb)
-    bound = ["array limit"] if workers < wanted or tasks > limits.array else []
-    cpu = each.plus(tasks * sample.buckets.start)
-    stages["buckets"] = _stage("buckets", tasks, tasks, cpu, memory, bound, limits)
-    stages["buckets"].files = dedup
-    storage["minhash"] += PAIR_BYTES * pairs.mid
-    cluster = sample.clusters
-    cpu = pairs.times(cluster.pair).plus(in_pairs.times(cluster.document)).plus(cluster.start)
-    memory = in_pairs.times(cluster.entry).plus(cluster.memory).times(gb)
-    bound = ["memory"] if memory.mid > limits.memory else []
-    stages["clusters"] = _stage("clusters", 1, tasks, cpu, memory, bound, limits)
-    storage["minhash"] += REMOVED_BYTES * gone.mid
-    count += tasks + dedup
-    add("dedup", documents, base, dedup)
-    final = add("final", kept, dedup)
-    line = sample.lines["stats"]
-    # In the sample every task has few documents, and so few domains.
-    profile, mine = sample.profile, kept.mid / final
-    most = min(mine, DEFAULT_TOP_K_CONFIG.top_k) / profile.documents
-    grown = profile.grown(mine, profile.documents)
-    each = Range(1, grown, max(grown, most)).times(line.each)
-    cpu = each.times(final).plus(line.start)
-    stages["stats"] = _stage("stats", 1, final, cpu, exactly(line.memory * gb), [], limits)
-    storage += line.storage(1, 0)
-    storage["stats"] = final * profile.part * grown
-    storage["stats"] += profile.merged * profile.grown(kept.mid, profile.all_documents)
-    count += line.files.total()
-    plan = Plan(
-        corpus, limits, stages, storage, round(count), documents, removed, kept, pairs, in_pairs, []
-    )  # fmt: skip
-    plan.notes = _notes(plan, sample)
-    return plan
-
-
-def _notes(plan: Plan, sample: Sample) -> list[str]:
-    """What binds, in sentences that say what to change."""
-    limits, notes = plan.limits, []
-    for stage in plan.stages.values():
-        needed = math.ceil(stage.cpu.high / (PART_OF_LIMIT * limits.hours))
-        hours = f"a task takes {figure(stage.task.mid)} hours, at most {figure(stage.task.high)}"
-        if "array limit" in stage.bound and needed > limits.array:
-            notes.append(
-                f"{stage.name}: {hours}, of {limits.hours:g}. {needed:,} tasks would end in time, "
-                f"and an array has {limits.array:,}: raise max_array_size if the cluster allows "
-                f"it, or work on the corpus in {math.ceil(needed / limits.array)} parts."
-            )
-        elif "array limit" in stage.bound:
-            notes.append(
-                f"{stage.name}: an array has {limits.array:,} tasks, fewer than would fill the "
-                "cores evenly and end in time."
-            )
-        elif "time limit" in stage.bound:
-            notes.append(f"{stage.name}: {hours}, and the limit is {limits.hours:g}.")
-        if "files" in stage.bound:
-            notes.append(
-                f"{stage.name}: a file is never split, so that {stage.tasks:,} tasks are all, on "
-                f"{limits.cores:,} cores."
-            )
-        if "not enough memory" in stage.bound:
-            notes.append(
-                f"{stage.name}: a task needs {figure(stage.memory.mid)} GB, more than the cluster "
-                "has: work on the corpus in parts."
-            )
-        elif "memory" in stage.bound:
-            notes.append(
-                f"{stage.name}: a task needs {figure(stage.memory.mid)} GB, and a core has "
-                f"{limits.memory:g}: it takes {stage.cores} cores, all of one node."
-            )
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OPEN_FILES_ASIDE
-    if allowed < plan.stages["signatures"].tasks:
-        notes.append(
-            f"buckets: a task opens {plan.stages['signatures'].tasks} files at once; here a "
-            f"process may open {allowed + OPEN_FILES_ASIDE} (ulimit -n)."
-        )
-    longest = max(plan.stages.values(), key=lambda stage: stage.wall.mid)
-    share = longest.wall.mid / sum(stage.wall.mid for stage in plan.stages.values())
-    notes.append(
-        f"The longest stage is {longest.name}, {share:.0%} of the time: {longest.bound[0]}."
-    )
-    page = sample.bytes / sample.pages
-    if not 0.5 < page / (WARC_BYTES / WARC_PAGES) < 2 and plan.corpus.known == "quoted":
-        notes.append(
-            f"A page of the sample has {page / 1000:.1f} kB of WARC, one of Common Crawl about "
-            f"{WARC_BYTES / WARC_PAGES / 1000:.0f}: plan with pages of your own (--source)."
-        )
-    return notes
-
-
-def print_plan(
-    corpus: str,
-    cores: int,
-    cluster: Cluster,
-    data: Input,
-    make: Callable[[Run], dict[str, list]],
+def make_plan(
+    sample: Sample, corpus: Corpus, cores: int, memory_gb: float = 4, hours: float = 10
 ) -> Plan:
-    """Measure a sample of the input, and print what a corpus would take on a cluster.
+    """Work out tasks, time, memory and storage of each stage; arguments as of ``plan``."""
+    made, config = Plan(corpus, cores), sample.config
+    hash_format = config.hash_config.struct_format
+    signature_bytes = struct.calcsize(f"<{config.hashes_per_bucket}{hash_format}I")
+    pairs = max(1.0, config.num_buckets * SIMILARITY**config.hashes_per_bucket)  # of one removed
+    removed, is_deduplicated = duplicates_of(sample, corpus.pages), False
+    # Files to read, tasks of the stage before, and tasks of the signatures.
+    files = tasks = signed = corpus.files
 
-    Args:
-        corpus: as ``find_corpus`` takes it.
-        cores: that work at the same time.
-        cluster: its settings; those for memory, time and array size are limits here.
-        data: the input; ``limit`` pages of it are measured, or ``PAGES``.
-        make: as ``measure`` takes it.
+    def in_turns(seconds: float, memory: float, multiple: int = 1) -> int:
+        """Tasks that end in time, in whole turns of the cores, or most would idle in the last."""
+        slots = max(multiple, cores // _cpus(memory, memory_gb) // multiple * multiple)
+        short = seconds / 3600 / (PART_OF_LIMIT * hours)
+        return max(1, math.ceil(short / slots)) * slots
 
-    Raises KitError as ``find_corpus`` and ``measure`` do.
-    """
-    find_corpus(corpus, 1)  # a wrong name is told before anything is measured
-    limits = limits_of(cluster, cores)
-    pages = data.limit if data.limit > 0 else PAGES
-    with tempfile.TemporaryDirectory() as folder:
-        sample = measure(data, make, pages, Path(folder))
-    plan = make_plan(sample, find_corpus(corpus, sample.bytes / sample.pages), limits)
-    _print_sample(sample)
-    _print_basis(plan, sample)
-    _print_stages(plan)
-    _print_storage(plan)
-    print("\nWhat binds\n")
-    for note in plan.notes:
-        print(f"- {note}")
-    return plan
-
-
-def _print_sample(sample: Sample) -> None:
-    buckets, clusters = sample.buckets, sample.clusters
-    signature = buckets.each(MANY_FILES)
-    rows = [
-        [name, STAGE_UNITS.get(name, "document"), line.start, line.each, line.memory, line.bytes]
-        for name, line in sample.lines.items()
-    ]
-    rows[2:2] = [
-        ["buckets", "signature", buckets.start, signature, buckets.memory, {}],
-        ["clusters", "pair", clusters.start, exactly(clusters.pair), clusters.memory, {}],
-        ["", "document in pairs", 0, exactly(clusters.document), 0, {}],
-    ]
-    rows = [
-        [name, unit, figure(start), each.times(1000), figure(memory / 1e6), sum(size.values())]
-        for name, unit, start, each, memory, size in rows
-    ]
-    headers = ["stage", "unit", "start, s", "ms a unit", "MB", "bytes a unit"]
-    title = f"Measured on {sample.pages} pages: CPU time (lowest-highest of {PARTS} parts), memory"
-    table(title, headers, [[*row[:-1], round(row[-1]) or None] for row in rows])
-
-
-def _print_basis(plan: Plan, sample: Sample) -> None:
-    corpus, limits = plan.corpus, plan.limits
-    readme = "quoted: README of whirlwind-python"
-    measured = f"measured: {sample.bytes / sample.pages / 1000:.1f} kB a page"
-    alike = ", ".join(map(str, SIMILARITY))
-
-    def said(name: str, otherwise: str) -> str:
-        return f"given: {name}" if name in limits.said else f"assumed: {otherwise}"
-
-    rows = [
-        ["pages", f"{corpus.pages:,.0f}", readme if corpus.known == "quoted" else measured],
-        ["WARC files", f"{corpus.files:,}", f"{readme}, 1 GB and 30,000 pages each"],
-        ["kept by the filters, %", sample.kept.times(100), "measured"],
-        ["removed by MinHash, %, of a sample", figure(100 * sample.duplicates), "measured"],
-        ["removed by MinHash, %, of a dump", figure(100 * DUMP_DUPLICATES), QUOTED_DUPLICATES],
-        ["removed by MinHash, %, here", plan.removed.times(100), "assumed: grows as log(pages)"],
-        ["million pairs", plan.pairs.times(1e-6), f"assumed: of documents {alike} alike"],
-        ["million documents in pairs", plan.in_pairs.times(1e-6), f"assumed: {IN_PAIRS} a removed"],
-        ["statistics: power of the documents", figure(sample.profile.power), GROWTH],
-        ["stage 2: bytes for an open file", figure(sample.buckets.file), "measured"],
-        ["stage 3: bytes for a document in pairs", figure(sample.clusters.entry), "measured"],
-        ["cores", f"{limits.cores:,}", "given; assumed: as fast as this one"],
-        ["GB a core", f"{limits.memory:g}", said("memory", "usual")],
-        ["hours a task", f"{limits.hours:g}", said("time", "as fineweb.py asks for")],
-        ["tasks in an array", f"{limits.array:,}", said("max_array_size", "Slurm's default")],
-    ]
-    table(f"What the plan for {corpus.name} rests on", ["figure", "value", "known from"], rows)
+    for stage in sample.stages:
+        memory, each, written, aside = stage.memory, stage.each, stage.written, {}
+        share, gone = None, made.documents * removed
+        if stage.kind == "buckets":
+            units, each = made.documents * config.num_buckets, SIGNATURE_SECONDS
+            tasks = in_turns(units * each, memory, config.num_buckets)
+            workers = tasks // config.num_buckets
+            lines = min(READ_AHEAD / 2 / signature_bytes, made.documents / workers) / signed
+            aside = {"tasks_per_bucket": workers, "lines_to_buffer": max(5, int(lines))}
+            memory += signed * (OPEN_FILE_BYTES + 2 * signature_bytes * aside["lines_to_buffer"])
+            written = {stage.name: PAIR_BYTES * gone * pairs / units}
+        elif stage.kind == "clusters":
+            units, each, tasks = min(made.documents, gone * IN_PAIRS), DOCUMENT_SECONDS, 1
+            memory += units * DOCUMENT_BYTES
+            written = {stage.name: REMOVED_BYTES * gone / units}
+        elif stage.kind == "other":
+            units, tasks = tasks, stage.tasks
+        else:
+            units = corpus.pages * stage.read / sample.stages[0].read
+            if is_deduplicated:
+                units *= (1 - removed) / (1 - sample.duplicates)
+            made.kept, tasks = units, min(files, in_turns(units * each, memory))
+            if stage.kind == "signatures":
+                made.documents, signed = units, tasks
+                memory += 2 * signature_bytes * units / tasks  # of a bucket, read to be sorted
+            elif stage.kind == "dedup":
+                tasks, is_deduplicated, made.kept = signed, True, units * (1 - removed)
+            # The largest task has a file more than others where they do not divide.
+            share, files = math.ceil(files / tasks) / files, tasks
+        seconds = tasks * stage.start + units * each
+        task_hours = seconds / 3600 * (share or 1 / tasks)
+        cpus = _cpus(memory, memory_gb)
+        quarters = math.ceil(task_hours / PART_OF_LIMIT * 4) or 1
+        made.stages[stage.name] = Stage(
+            tasks,
+            cpus,
+            math.ceil(memory / 1e9 / PART_OF_MEMORY / cpus),
+            f"{quarters // 4:02d}:{quarters % 4 * 15:02d}:00",
+            seconds / 3600,
+            task_hours * math.ceil(tasks / max(1, cores // cpus)),
+            **aside,
+        )
+        made.storage.update({place: size * units for place, size in written.items()})
+        made.files += round(stage.files * (signed if stage.kind == "clusters" else tasks))
+        if task_hours > hours:
+            made.notes.append(
+                f"{stage.name}: a task takes {task_hours:.1f} hours, of {hours:g}. A file is never "
+                "split: give smaller files, more time, or the corpus in parts."
+            )
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if stage.kind == "buckets" and allowed < signed + OPEN_FILES_ASIDE:
+            made.notes.append(
+                f"{stage.name}: a task opens {signed:,} files at once; here a process may open "
+                f"{allowed:,} (ulimit -n)."
+            )
+    made.documents = made.documents or made.kept
+    return made
 
 
-def _print_stages(plan: Plan) -> None:
-    stages = plan.stages.values()
-    rows = [
-        [s.name, f"{s.tasks:,}", f"{s.files:,}", s.cpu, figure(s.task.mid), s.wall, s.memory]
-        + [", ".join(s.bound)]
-        for s in stages
-    ]
-    cpu = Range(*map(sum, zip(*(s.cpu for s in stages), strict=True)))
-    wall = Range(*map(sum, zip(*(s.wall for s in stages), strict=True)))
-    rows.append(["all", "", "", cpu, "", wall, "", ""])
-    headers = ["stage", "tasks", "files each", "CPU hours", "hours each", "wall hours", "GB each"]
-    table("The plan, worked out from these: time, memory", [*headers, "bound by"], rows)
-
-
-def _print_storage(plan: Plan) -> None:
-    rows = [
-        [name, figure(size / 1e9), "the data set" if name in RESULTS else "in between"]
-        for name, size in plan.storage.most_common()
-        if size >= 1
-    ]
-    end = sum(size for name, size in plan.storage.items() if name in RESULTS)
-    rows.append(["all", figure(plan.storage.total() / 1e9), f"in {plan.files:,} files"])
-    rows.append(["at the end", figure(end / 1e9), "once what is in between is deleted"])
-    table("The plan, worked out from these: storage", ["folder", "GB", ""], rows)
+def _cpus(memory: float, memory_gb: float) -> int:
+    """Cores that have so many bytes of memory."""
+    return max(1, math.ceil(memory / 1e9 / PART_OF_MEMORY / memory_gb))
