@@ -23,13 +23,13 @@ import dill
 import fsspec
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
-from datatrove.io import get_datafolder
 from datatrove.pipeline import dedup
-from datatrove.pipeline.readers.base import BaseReader
+from datatrove.pipeline.readers.base import BaseDiskReader
 from warcio.archiveiterator import ArchiveIterator
 from warcio.warcwriter import WARCWriter
 
 from datatrove_kit.errors import KitError
+from datatrove_kit.readers.listing import input_files
 
 #: Fewest pages that say anything, and files of the input that a sample is taken from at most.
 FEWEST, FILES = 20, 4
@@ -127,31 +127,29 @@ class Sample:
     config: dedup.MinhashConfig = field(default_factory=dedup.MinhashConfig)
 
 
-def cut_sample(data: str, folder: Path, pages: int) -> int:
-    """Copy the first pages of some files of the input into one file of the same format.
+def cut_sample(reader: BaseDiskReader, folder: Path, pages: int) -> int:
+    """Copy the first pages of some files of a reader into a file with the name of the first.
 
     Args:
-        data: a folder with WARC or JSON Lines files, compressed or not.
+        reader: of WARC or JSON Lines files, compressed or not.
         pages: responses of WARC, or lines; fewer when there are not as many.
 
     Returns the bytes of the sample. Raises KitError when it has fewer than 20 pages.
     """
-    source = get_datafolder(data)
-    names = sorted(n for n in source.list_files() if FORMATS.search(n) and n[0] != ".")
+    names = [name for name in input_files(reader).files if FORMATS.search(name)]
     taken, wanted = 0, min(FILES, len(names))
     names = [names[i * len(names) // wanted] for i in range(wanted)]
-    folder.mkdir(parents=True)
-    path = folder / f"00000{FORMATS.search(names[0])[0]}" if names else None
     with ExitStack() as stack:
-        if names and FORMATS.search(names[0])[1] == "warc":
-            gzip = path.suffix == ".gz"  # a member for each record
-            out = fsspec.open(str(path), "wb", compression=None if gzip else "infer")
-            write = WARCWriter(stack.enter_context(out), gzip=gzip).write_record
-        elif names:
-            write = stack.enter_context(fsspec.open(str(path), "wb", compression="infer")).write
         for i, name in enumerate(names):
-            stream = stack.enter_context(source.open(name, "rb", compression="infer"))
-            is_warc = FORMATS.search(name)[1] == "warc"
+            stream = stack.enter_context(reader.data_folder.open(name, "rb", compression="infer"))
+            is_warc, path = FORMATS.search(name)[1] == "warc", str(folder / names[0])
+            if i == 0:
+                (folder / name).parent.mkdir(parents=True)
+                gzip = is_warc and name.endswith(".gz")  # a member for each record
+                out = stack.enter_context(
+                    fsspec.open(path, "wb", compression=None if gzip else "infer")
+                )
+                write = WARCWriter(out, gzip=gzip).write_record if is_warc else out.write
             for record in ArchiveIterator(stream, no_record_parse=True) if is_warc else stream:
                 if not is_warc or record.rec_type == "response":
                     if taken >= pages * (i + 1) // wanted:
@@ -161,9 +159,9 @@ def cut_sample(data: str, folder: Path, pages: int) -> int:
     if taken < FEWEST:
         raise KitError(
             f"a plan needs a sample of {FEWEST} pages or more, and {taken} were found in WARC and "
-            f"JSON Lines files of {data}: give a folder with more pages, or a larger pages=."
+            f"JSON Lines files of {reader.data_folder.path}: give more of them, or a larger pages=."
         )
-    return path.stat().st_size
+    return os.path.getsize(path)
 
 
 def run_ranks(pipeline: list, tasks: int, logs: Path, ranks: list[int]) -> Used:
@@ -185,7 +183,10 @@ def run_ranks(pipeline: list, tasks: int, logs: Path, ranks: list[int]) -> Used:
         errors.seek(0)
         if status:
             last = errors.read().strip().splitlines()[-3:]
-            raise KitError("a stage failed on the sample: " + "\n".join(last))
+            raise KitError(
+                f"{logs.name} failed on the sample, or a stage before it kept nothing of it "
+                "(pages= takes more): " + "\n".join(last)
+            )
         *lines, (memory, until, counted) = [json.loads(n) for n in output if n.startswith("[")]
     found = {rank: [taken for r, taken, _ in lines if r == rank] for rank in ranks}
     seconds = {rank: median(taken[1:] or taken) for rank, taken in found.items()}
@@ -204,14 +205,14 @@ def measure(
 
     Raises KitError as ``cut_sample`` and ``run_ranks`` do, and when nothing is read.
     """
-    sample = Sample(cut_sample(data, folder / "sample", pages), [])
     out = folder / "out"
-    there = _written(out)
-    for number, executor in enumerate(in_order(build(str(folder / "sample"), str(out)))):
+    reader = in_order(build(data, str(out)))[0].pipeline[0]
+    sample, there = Sample(cut_sample(reader, folder / "sample", pages), []), _written(out)
+    for executor in in_order(build(str(folder / "sample"), str(out))):
         # As the logging_dir is called.
         name, steps = Path(executor.logging_dir.path).name, executor.pipeline
         print(f"measuring {name}", file=sys.stderr)
-        reads = isinstance(steps[0], BaseReader)
+        reads = isinstance(steps[0], BaseDiskReader)
         here = {
             kind: step for step in steps for cls, kind in STEPS.items() if isinstance(step, cls)
         }
@@ -220,14 +221,10 @@ def measure(
             sample.config = here[kind].config
         tasks = sample.config.num_buckets if kind == "buckets" else executor.world_size
         ranks = [0] if reads else list(range(tasks))
-        used = run_ranks(steps, len(ranks), folder / f"logs/{number}", ranks)
+        used = run_ranks(steps, len(ranks), folder / "logs" / name, ranks)
         read = used.counted[0].get("documents", 0)
-        if not read and (reads or not sample.stages):
-            raise KitError(
-                f"{name} read no documents of the sample: its reader must find a file that is "
-                f"called {next((folder / 'sample').iterdir()).name}, and filters must keep some of "
-                "its pages; or take more with pages=."
-            )
+        if reads and not read:
+            raise KitError(f"{name} read no documents of the sample: is its text_key right?")
         if kind == "dedup":
             counted = used.counted[steps.index(here[kind])]
             sample.duplicates = 1 - counted["forwarded"] / counted["total"]

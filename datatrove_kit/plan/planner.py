@@ -166,8 +166,8 @@ def plan(
 
     Args:
         build: given an input folder and an output folder, builds plain executors: a list in order,
-            or the last of a chain by ``depends``. Its readers take any file name of the format.
-        data: a folder with WARC or JSON Lines files like those of the corpus.
+            or the last of a chain by ``depends``. The first reads WARC or JSON Lines files.
+        data: an input folder, with pages like those of the corpus.
         corpus: a dump (CC-MAIN-2024-22), a number of WARC files (90000), or bytes (85TB).
         cores: that work at the same time.
         memory_gb: of a core. hours: that a task may take; fineweb.py asks for 10.
