@@ -290,7 +290,7 @@ def test_filters_that_keep_nothing(tmp_path):
             LocalPipelineExecutor(later, 1, 1, f"{out}/logs/later"),
         ]
 
-    with pytest.raises(KitError, match="later failed .* a stage before it kept nothing"):
+    with pytest.raises(KitError, match=r"later failed .* a stage before it kept nothing"):
         plan(nothing, str(tmp_path / "web"), "100", cores=1)
 
 
@@ -298,5 +298,5 @@ def test_a_step_that_raises(tmp_path):
     def fail(data, rank, world_size):
         raise ValueError("a mistake of the user's")
 
-    with pytest.raises(KitError, match="(?s)base failed .*a mistake of the user's"):
+    with pytest.raises(KitError, match=r"(?s)base failed .*a mistake of the user's"):
         run_ranks([fail], 1, tmp_path / "base", [0])
