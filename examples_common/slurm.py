@@ -118,8 +118,8 @@ def wait_for(*executors: SlurmPipelineExecutor) -> None:
     log = Path(failed.logging_dir.resolve_paths(f"logs/task_{ranks[0]:05d}.log"))
     cause = ", ".join(reason for reason in never if not reason.startswith("Dependency"))
     if not cause:
-        text = log.read_text().rstrip() if log.exists() else "it left no log"
-        cause = f"{log}: {text.splitlines()[-1]}"
+        text = log.read_text().rstrip() if log.exists() else ""
+        cause = f"{log}: {text.rpartition(chr(10))[2] or 'no word'}"
     raise LessonError(
         f"{len(ranks)} of {failed.tasks} tasks of {failed.job_name} did not complete, the first is "
         f"task {ranks[0]}.\n{cause}\nWhat Slurm said is in {failed.slurm_logs_folder}\n"
