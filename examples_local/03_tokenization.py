@@ -1,56 +1,33 @@
 """Lesson 03: tokenization. How does text become the numbers that a model is trained on?
 
-Trains two small tokenizers on the sample and compares them with plain bytes, language by language.
-Then counts the tokens of a thousand documents, drops those with too few or too many, writes the
-rest as token ids, merges the parts into one file, and reads that as a training loop does.
-
     python examples_local/03_tokenization.py
 
-Takes a few seconds, no network, and 3 MB in output/03_tokenization.
+5 seconds, 3 MB in output/03_tokenization. The page: spec/03_tokenization.md
 """
 
-from collections import Counter
+import environment  # noqa: F401  (says what to activate, where DataTrove is missing)
+
+from pathlib import Path
 
 import numpy as np
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
-from datatrove.pipeline.filters import LambdaFilter
+from datatrove.pipeline.filters import LambdaFilter, LanguageFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.tokens import DocumentTokenizer, DocumentTokenizerMerger, TokensCounter
 from datatrove.pipeline.writers import JsonlWriter
-from tokenizers import Tokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
-from examples_common import LessonError, Run, command_line, open_run, options, table
-from datatrove_kit.readers.readers import READERS
-from examples_common.samples import sample
-from examples_common.tables import bar_chart
-from examples_common.vocabularies import load, tokens_by_language, train
+from examples_common import chart, check, funnel, language_model, lesson, table
 
 VOCAB_SIZE = 8192
 EOS_TOKEN = "<|endoftext|>"
 MIN_TOKENS = 64
 MAX_TOKENS = 700
-SEQ_LEN = 1024
+WINDOW = 1024
 SEED = 42
 TASKS = 4
-
-
-def train_all() -> dict[str, Tokenizer]:
-    texts = [doc.text for doc in JsonlReader(str(sample("c4")))()]
-    return {
-        # 256 bytes and EOS_TOKEN: nothing to learn, so no text to learn from.
-        "bytes": train("bpe", [], 257, [EOS_TOKEN]),
-        "wordpiece": train("wordpiece", texts, VOCAB_SIZE, [EOS_TOKEN]),
-        "bpe": train("bpe", texts, VOCAB_SIZE, [EOS_TOKEN]),
-    }
-
-
-def compare(run: Run, tokenizers: dict[str, Tokenizer]) -> None:
-    per_word, per_byte = tokens_by_language(tokenizers)
-    headers = [f"{name}\nper {unit}" for unit in ("word", "byte") for name in tokenizers]
-    rows = [[language, *per_word[language], *per_byte[language]] for language in per_byte]
-    table("Tokens per word and per byte of the articles", ["language", *headers], rows, "-")
-    bar_chart(run.folder / "tokens_per_byte.png", "tokens per byte", list(tokenizers), per_byte)
+WORKERS = 2
 
 
 def has_right_length(doc: Document) -> bool | tuple[bool, str]:
@@ -58,81 +35,56 @@ def has_right_length(doc: Document) -> bool | tuple[bool, str]:
     return MIN_TOKENS <= count <= MAX_TOKENS or (False, "short" if count < MIN_TOKENS else "long")
 
 
-def build(run: Run, tokenizer: str) -> LocalPipelineExecutor:
-    return LocalPipelineExecutor(
-        pipeline=[
-            READERS[run.data.format](run.data.folder, **run.reading, doc_progress=True),
-            TokensCounter(tokenizer),
-            LambdaFilter(has_right_length, JsonlWriter(f"{run.folder}/excluded")),
-            # Token files hold no text and no ids: this is how to know what went into them.
-            JsonlWriter(f"{run.folder}/kept"),
-            # Last, since it passes nothing on. Without eos_token documents would run together.
-            DocumentTokenizer(f"{run.folder}/tokens", tokenizer, eos_token=EOS_TOKEN, seed=SEED),
-        ],
-        tasks=run.tasks,
-        workers=run.workers,
-        logging_dir=run.logs("logs/tokenize"),
-    )
-
-
-def build_merge(run: Run) -> LocalPipelineExecutor:
-    parts, whole = f"{run.folder}/tokens", f"{run.folder}/merged"
-    merger = DocumentTokenizerMerger(parts, whole, save_filename="train", seed=SEED)
-    return LocalPipelineExecutor([merger], tasks=1, logging_dir=run.logs("logs/merge"))
-
-
-def show(run: Run, stats: list, tokenizer: Tokenizer) -> bool:
-    """Read the merged file as a training loop does; tell whether it holds what went in."""
-    path = run.folder / "merged" / "000_train.ds"
-    token_size = int(path.with_suffix(".ds.metadata").read_text().splitlines()[0].split("|")[-1])
-    tokens = np.memmap(path, dtype=f"<u{token_size}", mode="r")
-    ends = np.fromfile(path.with_suffix(".ds.index"), dtype="<u8").tolist()
-    windows = tokens[: len(tokens) // (SEQ_LEN + 1) * (SEQ_LEN + 1)].reshape(-1, SEQ_LEN + 1)
-    # Hashes, since the texts of a large run would not fit in memory.
-    balance = Counter(hash(doc.text) for doc in JsonlReader(f"{run.folder}/kept")())
-    for start, end in zip([0, *ends], ends, strict=False):
-        text = tokenizer.decode(tokens[start : end - 1].tolist(), skip_special_tokens=False)
-        balance[hash(text)] -= 1
-    read, counted, checked, _, written = stats
-    rows = [
-        ["read", read["documents"], counted["tokens"]],
-        [f"dropped, under {MIN_TOKENS} tokens", checked["dropped_short"]],
-        [f"dropped, over {MAX_TOKENS} tokens", checked["dropped_long"]],
-        [f"written, each with {EOS_TOKEN}", checked["forwarded"], written["tokens"]],
-        [f"merged, {token_size} bytes a token", len(ends), len(tokens)],
-        ["decoded, equal to a text that went in", len(ends) - (-balance).total()],
+def main(data: str, out: str) -> None:
+    texts = (doc.text for doc in JsonlReader(data, glob_pattern="*.jsonl*")())
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(texts, VOCAB_SIZE, special_tokens=[EOS_TOKEN], show_progress=False)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    bpe.save(f"{out}/bpe.json")
+    tokenizer = f"{out}/bpe.json"  # or a name on the Hugging Face Hub, such as "gpt2"
+    language = LanguageFilter(label_only=True)  # notes the language, drops nothing
+    language.model.MODEL_URL = language_model()
+    steps = [
+        JsonlReader(data, glob_pattern="*.jsonl*"),
+        language,
+        TokensCounter(tokenizer),
+        LambdaFilter(has_right_length, JsonlWriter(f"{out}/dropped")),
+        JsonlWriter(f"{out}/kept"),  # token files hold no text and no ids
+        DocumentTokenizer(f"{out}/tokens", tokenizer, eos_token=EOS_TOKEN, seed=SEED),
     ]
-    table("From documents to tokens and back", ["step", "documents", "tokens"], rows)
-    rest = len(tokens) - windows.size
-    print(f"\n{len(windows)} windows of {SEQ_LEN} + 1 tokens, {rest} tokens left over")
-    return not any(balance.values())
+    tokenize = LocalPipelineExecutor(steps, TASKS, WORKERS, logging_dir=f"{out}/logs/tokenize")
+    merger = DocumentTokenizerMerger(f"{out}/tokens", f"{out}/merged", "train", seed=SEED)
+    merge = LocalPipelineExecutor([merger], tasks=1, logging_dir=f"{out}/logs/merge")
+    tokenize.run()
+    merge.run()
+    funnel(tokenize)
+    show(steps[-1].tokenizer, out)
+    check(tokenize, merge)
 
 
-def main(
-    source: options.Source = "sample",
-    limit: options.Limit = None,
-    tasks: options.Tasks = TASKS,
-    workers: options.Workers = 2,
-    output: options.Output = None,
-    resume: options.Resume = False,
-    text_key: options.TextKey = "text",
-    tokenizer: options.TokenizerName = None,
-) -> list:
-    """Compare tokenizers, then turn documents into token files with one of them."""
-    with open_run(__file__, locals(), sample="c4") as run:
-        yours = {"yours": load(tokenizer, EOS_TOKEN)} if tokenizer else {}
-        tokenizers = {**train_all(), **yours}
-        used = "yours" if yours else "bpe"
-        path = run.folder / "tokenizers" / f"{used}.json"
-        path.parent.mkdir(exist_ok=True)
-        tokenizers[used].save(str(path))
-        stats = run.execute(build(run, str(path)))
-        run.execute(build_merge(run))
-        compare(run, tokenizers)
-        if not show(run, stats, tokenizers[used]) and not tokenizer:
-            raise LessonError("the token file does not hold the documents as they were read.")
-    return stats
+def show(tokenizer: Tokenizer, out: str) -> None:
+    sums = {}
+    for doc in JsonlReader(out, glob_pattern="*/*.jsonl.gz")():  # kept/ and dropped/
+        sizes = [len(doc.text.encode()), len(doc.text.split()) or 1, doc.metadata["token_count"]]
+        sums[doc.metadata["language"]] = sums.get(doc.metadata["language"], 0) + np.array(sizes)
+    rows = [[name, b / w, t / w, t / b] for name, (b, w, t) in sorted(sums.items())]
+    headers = ["language", "bytes per word", "tokens per word", "tokens per byte"]
+    table("What a text costs in tokens", headers, rows)
+    chart(f"{out}/tokens.png", {"tokens per byte": {"bpe": {row[0]: row[3] for row in rows}}})
+    path, kept = f"{out}/merged/000_train.ds", list(JsonlReader(f"{out}/kept")())
+    token_size = Path(f"{path}.metadata").read_text().split("\n")[0].rpartition("|")[2]
+    tokens = np.memmap(path, dtype=f"<u{token_size}", mode="r")  # as a training loop reads it
+    windows = tokens[: len(tokens) // (WINDOW + 1) * (WINDOW + 1)].reshape(-1, WINDOW + 1)
+    documents = np.split(tokens, np.fromfile(f"{path}.index", dtype="<u8"))[:-1]
+    decoded = {tokenizer.decode(ids[:-1], skip_special_tokens=False) for ids in documents}
+    rows = [
+        ["counted by TokensCounter", len(kept), sum(doc.metadata["token_count"] for doc in kept)],
+        [f"in the file, each with {EOS_TOKEN}", len(documents), len(tokens)],
+        ["equal to their text when decoded", sum(doc.text in decoded for doc in kept)],
+        [f"in windows of {WINDOW} + 1 tokens", None, windows.size],
+    ]
+    table("From documents to tokens and back", ["", "documents", "tokens"], rows)
 
 
 if __name__ == "__main__":
-    command_line(main)
+    lesson(main, sample="c4")
