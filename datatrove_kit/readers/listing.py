@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -18,16 +16,9 @@ from fsspec.utils import glob_translate
 from datatrove_kit.errors import KitError
 
 #: How names of a format end, before the ending of a compression.
-ENDINGS = {
-    JsonlReader: "jsonl|json|ndjson",
-    ParquetReader: "parquet|pq",
-    WarcReader: "warc|wet",
-}
-#: DataTrove writes this file into a logging folder; the guard marks the folder of a run with both.
-LOGS, RUN = "executor.json", ("run.json", "run.lock")
-#: Lists of what a folder holds, and what their lines give besides a name: `wc -c` or
-#: `stat -c '%s  %n'` print sizes, md5sum and sha256sum print sums.
-LISTS = {"SIZES": r"\d+", "MD5SUMS": r"[0-9a-fA-F]{32}", "SHA256SUMS": r"[0-9a-fA-F]{64}"}
+ENDINGS = {JsonlReader: "jsonl|json|ndjson", ParquetReader: "parquet|pq", WarcReader: "warc|wet"}
+#: How an ``executor.json`` of DataTrove names an output folder: the repr of a DataFolder.
+OUTPUT = re.compile(r'"output_folder": "[^"(]*\(path=\'(.*?)\', fs=')
 
 
 @dataclass
@@ -38,60 +29,54 @@ class Listing:
         files: names relative to the reader's data folder, each with its bytes (-1 if unknown);
             sorted, or in the order of ``paths_file``.
         left_out: what the reader would read otherwise, and why it does not. Folders end with "/".
-        checksums: by file name the sha256 or md5, in hex, from a list in the data folder.
     """
 
     files: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-    checksums: dict[str, str] = field(default_factory=dict)
 
 
 def input_files(reader: BaseDiskReader) -> Listing:
     """List the files of a reader by its ``data_folder``, ``paths_file``, ``recursive`` and
-    ``glob_pattern``.
+    ``glob_pattern``; an empty listing if the folder does not exist yet.
 
     Links are followed. Hidden files and folders are left out, and so is what an earlier run wrote:
     logging folders (they hold ``executor.json``), the output folders that are named there, and
     folders of the guard (``run.json`` beside ``run.lock``). A folder that ``glob_pattern`` begins
     with is read, whatever it is. Without a pattern, files whose names do not end as the reader's
-    format does are left out, unless none does.
+    format does are left out, unless none does. A local folder may hold a list ``SIZES``, with lines
+    as ``wc -c`` prints them, that its files must agree with.
 
-    ``SIZES``, ``MD5SUMS`` and ``SHA256SUMS`` in a local data folder are compared with it.
-
-    Returns an empty listing if the folder does not exist yet.
-
-    Raises KitError when the folder cannot be listed, or when a list says something else.
+    Raises KitError when the folder cannot be listed, or does not hold what a list says.
     """
     listing, folder, pattern = Listing(), reader.data_folder, reader.glob_pattern
+    left_out = listing.left_out
     try:
         if reader.paths_file:
             listing.files = _named(reader)
-        else:
-            if pattern and not has_magic(pattern):
-                pattern = f"*{pattern}"  # as DataTrove does
-            matches = re.compile(glob_translate(pattern) if pattern else "(?s:.*)").match
-            start, depth = _start_and_depth(pattern, reader.recursive)
-            found, left_out = {}, listing.left_out
-            for name, size in _found(folder, start, depth):
-                hidden = re.match(r"((?:[^/]+/)*?\.[^/]*)(/?)", name[len(start) :].lstrip("/"))
-                if not hidden:
-                    found[name] = size
-                elif hidden[2] or matches(name):
-                    left_out[f"{start}/{hidden[0]}" if start else hidden[0]] = "hidden"
-            _leave_out_runs(folder, start, found, left_out)
-            files = {n: size for n, size in sorted(found.items()) if matches(n) and n not in LISTS}
-            if not pattern:
-                files = _of_the_format(reader, files, left_out)
-            if folder.is_local():
-                if nothing := [name for name, size in files.items() if size < 0]:
-                    raise KitError(
-                        f"{folder.path}/{nothing[0]} is a link to nothing: fetch the file that it "
-                        "names, or take the link away."
-                    )
-                files = _once(folder, files, left_out)
-            listing.files = files
-        if folder.is_local():
-            _compare_with_lists(folder, listing)
+            return listing
+        if pattern and not has_magic(pattern):
+            pattern = f"*{pattern}"  # as DataTrove does
+        if not reader.recursive:
+            pattern = pattern.replace("**/", "") if pattern else "*"
+        parts = (pattern or "**").split("/")
+        fixed = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts) - 1)
+        start = "/".join(parts[:fixed])
+        matches = re.compile(glob_translate(pattern or "**")).match
+        found = {}
+        for name, size in _found(folder, start, None if "**" in parts else len(parts) - fixed):
+            hidden = re.match(r"((?:[^/]+/)*?\.[^/]*/?)", name[len(start) :].lstrip("/"))
+            if not hidden:
+                found[name] = size
+            elif hidden[0].endswith("/") or matches(name):
+                left_out[f"{start}/{hidden[0]}" if start else hidden[0]] = "hidden"
+        sizes = found.pop("SIZES", None) is not None and folder.is_local()
+        _leave_out_runs(folder, start, found, left_out)
+        files = {name: size for name, size in sorted(found.items()) if matches(name)}
+        if not reader.glob_pattern:
+            files = _of_the_format(reader, files, left_out)
+        listing.files = _once(folder, files, left_out) if folder.is_local() else files
+        if sizes:
+            _compare_sizes(folder, listing)
     except OSError as error:
         raise KitError(f"{folder.path} cannot be listed: {error}.") from error
     return listing
@@ -103,26 +88,12 @@ def _named(reader: BaseDiskReader) -> dict[str, int]:
     with open_file(reader.paths_file, mode="rt", compression="infer") as stream:
         names = [line.rstrip("\r\n") for line in stream if line.strip()]
     for name in names:
-        size = -1
-        if folder.is_local():
-            name = name if os.path.exists(f"{folder.path}/{name}") else name.strip()
-            size = os.path.getsize(f"{folder.path}/{name}")
+        if folder.is_local() and not os.path.exists(f"{folder.path}/{name}"):
+            name = name.strip()
         if name in files:
             raise KitError(f"{reader.paths_file} names {name!r} twice: take one of them away.")
-        files[name] = size
+        files[name] = os.path.getsize(f"{folder.path}/{name}") if folder.is_local() else -1
     return files
-
-
-def _start_and_depth(pattern: str | None, recursive: bool) -> tuple[str, int | None]:
-    """The folder that a pattern begins with, and how many levels below it are listed."""
-    if not pattern:
-        return "", None if recursive else 1
-    parts = pattern.split("/")
-    fixed = next(i for i, part in enumerate(parts) if has_magic(part))
-    depth = len(parts) - fixed
-    if "**" in parts:
-        depth = None if recursive else parts.index("**") - fixed + 1
-    return "/".join(parts[:fixed]), depth
 
 
 def _found(folder: DataFolder, start: str, depth: int | None) -> Iterator[tuple[str, int]]:
@@ -170,10 +141,13 @@ def _leave_out_runs(folder: DataFolder, start: str, found: dict, left_out: dict)
     runs: dict[str, str] = {}
     for name in found:
         above, _, last = name.rpartition("/")
-        if last == LOGS:
+        if last == "executor.json":
             runs[above] = "the logs of an earlier run"
-            runs |= dict.fromkeys(_outputs(folder, name), "the output of an earlier run")
-        elif last == RUN[0] and f"{above}/{RUN[1]}" in found:
+            text = folder.read_text(name, errors="replace")  # ASCII, as json writes it
+            for path in OUTPUT.findall(text.encode().decode("unicode_escape")):
+                if path.startswith(f"{folder.path}/"):
+                    runs[path[len(folder.path) + 1 :]] = "the output of an earlier run"
+        elif last == "run.json" and f"{above}/run.lock" in found:
             runs[above] = "an earlier run"
     for run, why in runs.items():
         names = [name for name in found if name.startswith(f"{run}/")]
@@ -183,30 +157,10 @@ def _leave_out_runs(folder: DataFolder, start: str, found: dict, left_out: dict)
                 del found[name]
 
 
-def _outputs(folder: DataFolder, name: str) -> Iterator[str]:
-    """The output folders below the input folder that an ``executor.json`` names."""
-    try:
-        todo = [json.loads(folder.read_text(name))["pipeline"]]
-    except (ValueError, KeyError, TypeError):
-        return
-    while todo:
-        value = todo.pop()
-        if isinstance(value, list):
-            todo += value
-        elif isinstance(value, dict):
-            todo += value.values()
-            # DataTrove writes the repr of a DataFolder.
-            path = re.search(r"\(path=('.*?'|\".*?\"), fs=", str(value.get("output_folder")))
-            path = ast.literal_eval(path[1]) if path else ""
-            if path.startswith(f"{folder.path}/"):
-                yield path[len(folder.path) + 1 :]
-
-
 def _of_the_format(reader: BaseDiskReader, files: dict, left_out: dict) -> dict[str, int]:
-    ending = getattr(reader, "endings", None) or next(
-        (ending for kind, ending in ENDINGS.items() if isinstance(reader, kind)), ".*"
-    )
-    is_one = re.compile(rf"(?is).*\.({ending})(\.(gz|zst|bz2|xz|lzma|zip))?").fullmatch
+    known = [endings for kind, endings in ENDINGS.items() if isinstance(reader, kind)]
+    endings = getattr(reader, "endings", known[0] if known else ".*")
+    is_one = re.compile(rf"(?is).*\.({endings})(\.(gz|zst|bz2|xz|lzma|zip))?").fullmatch
     chosen = {name: size for name, size in files.items() if is_one(name)}
     if chosen:
         left_out |= {n: "its name is of another format" for n in files if n not in chosen}
@@ -216,38 +170,27 @@ def _of_the_format(reader: BaseDiskReader, files: dict, left_out: dict) -> dict[
 def _once(folder: DataFolder, files: dict, left_out: dict) -> dict[str, int]:
     """Without links to files that are read anyway."""
     real = {name: os.path.realpath(os.path.join(folder.path, name)) for name in files}
-    top = os.path.realpath(folder.path)
-    first: dict[str, str] = {}
+    top, first = os.path.realpath(folder.path), {}
     for name in sorted(files, key=lambda n: (real[n] != os.path.join(top, n), n)):
-        kept = first.setdefault(real[name], name)
-        if kept != name:
-            left_out[name] = f"a link to {kept}"
+        if files[name] < 0:
+            path = f"{folder.path}/{name}"
+            raise KitError(f"{path} is a link to nothing: fetch {real[name]}, or remove the link.")
+        if name != first.setdefault(real[name], name):
+            left_out[name] = f"a link to {first[real[name]]}"
     return {name: size for name, size in files.items() if name not in left_out}
 
 
-def _compare_with_lists(folder: DataFolder, listing: Listing) -> None:
+def _compare_sizes(folder: DataFolder, listing: Listing) -> None:
+    with open(f"{folder.path}/SIZES", encoding="utf-8", errors="surrogateescape") as stream:
+        lines = [re.fullmatch(r"\s*(\d+)\s+(?:\./)?(.+)", line.rstrip("\n")) for line in stream]
     wrong = []
-    for list_name, value in LISTS.items():
-        path = os.path.join(folder.path, list_name)
-        if not os.path.isfile(path):
-            continue
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            for line in filter(str.strip, stream):
-                found = re.fullmatch(rf"\s*({value})(?: [ *]?|\t)(?:\./)?(.+)\n?", line)
-                value_there, name = found.groups() if found else ("", line.strip())
-                if not found:
-                    wrong.append(f"{list_name} has a line that does not say it: {name!r}")
-                elif not os.path.exists(os.path.join(folder.path, name)):
-                    if name != "total":
-                        wrong.append(f"{name} is in {list_name} and not in the folder")
-                elif list_name != "SIZES":
-                    listing.checksums[name] = value_there.lower()
-                elif listing.files.get(name, int(value_there)) != int(value_there):
-                    size = listing.files[name]
-                    wrong.append(f"{name} has {size} bytes, and {value_there} in {list_name}")
+    for size, name in [line.groups() for line in lines if line and line[2] != "total"]:
+        if not os.path.exists(f"{folder.path}/{name}"):
+            wrong.append(f"{name} is missing")
+        elif listing.files.get(name, int(size)) != int(size):
+            wrong.append(f"{name} has {listing.files[name]} bytes, and {size} there")
     if wrong:
-        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise KitError(
-            f"{folder.path} does not hold what its lists say: {'; '.join(wrong[:5])}{more}. Fetch "
-            "these files again, or correct the list."
+            f"{folder.path} does not hold what its list SIZES says: {'; '.join(wrong[:5])}. Fetch "
+            f"{'this file' if len(wrong) == 1 else f'these {len(wrong)} files'} again."
         )

@@ -1,78 +1,89 @@
-"""DataTrove's readers, for input that may be damaged: they count and keep what they cannot read.
-
-    READERS["jsonl"]("crawl/", rejected="output/rejected")
-
-A record that cannot be read costs that record alone. It is written to ``rejected`` with its place
-and the reason, and ``accounts`` says for each file what became of its records.
-"""
+"""DataTrove's readers, to which one record costs itself alone, and a file is read to its damage."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
+import json
+import random
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, time
 from functools import partial
 
-from datatrove.data import Document, DocumentsPipeline
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datatrove.data import Document, DocumentsPipeline, Media
 from datatrove.io import get_datafolder
-from datatrove.pipeline.readers import JsonlReader, ParquetReader, WarcReader
+from datatrove.pipeline.readers import JsonlReader, ParquetReader
 from datatrove.pipeline.readers.base import BaseDiskReader
+from datatrove.pipeline.writers import ParquetWriter
 from datatrove.utils.logging import logger
-from fsspec.utils import infer_compression
 
-from datatrove_kit.readers.damage import CODECS, OUTPUT, PIECE, Members, Raw, Segment
+from datatrove_kit.readers.content import TOO_DEEP, Content, Raw, characters, is_too_deep
+from datatrove_kit.readers.listing import input_files
 
-#: Bytes of a page that are kept when it is rejected.
-REJECTED_PAGE = 1_000_000
-HTML = ("text/html", "application/xhtml+xml")
-XML = ("text/xml", "application/xml")
-XHTML = re.compile(rb"<html[\s>]", re.I)
-#: What a page without any type is known by.
-TAG = re.compile(
-    rb"<(!doctype html|/?(html|head|body|title|div|p|table|article|h[1-6])[\s>])", re.I
-)
-PAGES = ("response", "conversion")
-#: The record types of WARC 1.1 (ISO 28500, section 5.5), and the fields that each record has.
-TYPES = (*PAGES, "request", "warcinfo", "metadata", "revisit", "resource", "continuation")
-FIELDS = ("WARC-Record-ID", "WARC-Date", "Content-Length")
-LONGEST_RECORD = 1 << 31
+REJECTED_BYTES = 1_000_000  # that are kept of a record
+MAX_LEVELS = 250  # orjson writes 254, of which a document takes two
+#: Metadata that DataTrove's writers and statistics take for their own, and the types they expect.
+OWN = {
+    **dict.fromkeys(("rank", "id", "text", "media"), ()),
+    **dict.fromkeys(("language", "fqdn", "suffix"), str),
+    **dict.fromkeys(("token_count", "language_score"), (int, float)),
+}
+LONG_NUMBER = re.compile(rb"(?<![\d.])\d{19}")
 
 
-class Rejecting(BaseDiskReader):
-    """A reader that accounts for every record; also for readers of your own.
+class Unfit(Exception):
+    """A record that is to be rejected; the text is the reason."""
 
-    Args:
-        rejected: folder or URL for what cannot be read, ``FILE.jsonl`` for each input file. None:
-            it is counted all the same.
-        checksums: sha256 or md5 in hex by file name; files that are read to their end must agree.
+
+class Tolerant(BaseDiskReader):
+    """A reader that accounts for every record, and rejects what cannot be read or written.
 
     Attributes:
+        rejected: folder or URL for what is rejected, a file of JSON lines for each rank.
         accounts: by file name, for the files that this task has opened: ``records`` (lines that are
-            not blank, rows, response and conversion records, or files), ``documents`` that came of
-            them, how many were ``rejected`` and how many ``skipped`` by reason, texts on
-            ``damage`` with byte offsets, and ``to_end``: whether the file was read to its end and
-            not to ``limit``. Records are documents, rejected and skipped, in sum.
+            not blank, rows, files, or WARC records with a payload), ``documents``, and how many
+            were ``rejected`` and ``skipped`` by reason, in sum all records; how many documents were
+            ``noticed`` by reason; texts on ``damage``, with the byte; ``to_end``: whether the file
+            was read to its end or damage, and not to ``limit``.
     """
 
-    def __init__(self, *args, rejected: str | None = None, checksums: dict | None = None, **kwargs):
+    rejected: str | None = None
+    files: tuple[str, ...] = ()
+    writers: tuple[ParquetWriter, ...] = ()
+    needs_url, keep_errors = False, True
+    rejects = None
+
+    def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.rejected, self.checksums = rejected, checksums or {}
         self.accounts: dict[str, dict] = {}
-        self._rejects = self._digest = None
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1):
+        """As DataTrove's, of the files that were listed when the pipeline was built."""
+        if data:
+            yield from data
         self.accounts = {}
-        return super().run(data, rank, world_size)
-
-    def read_files_shard(self, shard: list[str]) -> DocumentsPipeline:
+        files = self.files or tuple(input_files(self).files)
+        if not files:
+            raise RuntimeError(f"No files found on {self.data_folder.path}!")
+        shard, self.rank = list(files[rank::world_size]), rank
+        self._log_limit_scope(rank, world_size)
+        if self.shuffle_files:
+            random.shuffle(shard)
         # The loop of DataTrove calls read_file, which a reader of one's own defines.
         self.read_file = partial(self._read_accounted, self.read_file)
         try:
-            yield from super().read_files_shard(shard)
+            for document in self.read_files_shard(shard):
+                self.update_doc_stats(document)
+                yield document
         finally:
             del self.read_file
+            if self.rejects:
+                self.rejects.close()
+            self.rejects = None
 
     def _read_accounted(self, read_file, filepath: str) -> DocumentsPipeline:
         account = self._account(filepath)
@@ -81,445 +92,263 @@ class Rejecting(BaseDiskReader):
                 yield document
                 account["documents"] += 1
             account["to_end"] = True
-            self._check_sum(filepath)
         except GeneratorExit:  # at the record after the last one that ``limit`` allows
             account["records"] -= 1
             raise
-        finally:
-            if self._rejects:
-                self._rejects.close()
-            self._rejects = self._digest = None
-        if account["rejected"]:
-            logger.warning(f"{filepath}: rejected {account['rejected']}")
 
     def _account(self, filepath: str) -> dict:
-        empty = {"records": 0, "documents": 0, "rejected": {}, "skipped": {}, "damage": []}
-        return self.accounts.setdefault(filepath, {**empty, "to_end": False})
+        counts = {what: {} for what in ("rejected", "skipped", "noticed")}
+        empty = {"records": 0, "documents": 0, **counts, "damage": [], "to_end": False}
+        return self.accounts.setdefault(filepath, empty)
 
-    def get_document_from_dict(self, data: dict, source_file: str, id_in_file: int):
-        """As DataTrove's, with records that lack their text counted and rejected."""
-        self._account(source_file)["records"] += 1
-        document, why = self._document(data, source_file, id_in_file)
-        if why:
-            self.reject(source_file, why, {"record": id_in_file}, _as_json(data))
-        return document
-
-    def _document(self, data: dict, filepath: str, number: int) -> tuple[Document | None, str]:
-        document = super().get_document_from_dict(data, filepath, number)
-        if document and isinstance(document.text, str):
-            return document, ""
-        return None, "text is not a string" if document else "no text"
-
-    def reject(
-        self, filepath: str, reason: str, place: dict, content: bytes | None = None, records=1
-    ) -> None:
-        """Count a record, or some, as rejected and write down where, and the content if known."""
-        counts = self._account(filepath)["rejected"]
-        counts[reason] = counts.get(reason, 0) + records
-        self.stat_update("rejected", f"rejected_{reason}", value=records)
-        if self.rejected is None:
-            return
-        record = {"file": filepath, **place, "reason": reason}
-        if content is not None:
-            try:
-                record["text"] = content.decode("utf-8")
-            except UnicodeDecodeError:
-                record["base64"] = base64.b64encode(content).decode()
-        if not self._rejects:
-            self._rejects = get_datafolder(self.rejected).open(f"{filepath}.jsonl", "wb")
-        self._rejects.write(_as_json(record) + b"\n")
+    def _count(self, filepath: str, what: str, reason: str) -> None:
+        counts = self._account(filepath)[what]
+        counts[reason] = counts.get(reason, 0) + 1
+        self.stat_update(f"{what}_{reason}")
 
     def _damaged(self, filepath: str, what: str) -> None:
         self._account(filepath)["damage"].append(what)
         self.stat_update("damage")
-        logger.warning(f"{filepath} is damaged: {what}")
+        logger.warning(f"{filepath!r}: {what}")
 
     @contextmanager
-    def _decoded(self, filepath: str) -> Iterator:
-        """The content: Members, or pairs of 0 and bytes for other files."""
-        codec = infer_compression(filepath) if self.compression == "infer" else self.compression
-        other = None if codec in CODECS else codec  # which fsspec decodes, if any
-        with self.data_folder.open(filepath, "rb", compression=other) as stream:
-            if not other and filepath in self.checksums:
-                self._digest = _digest(self.checksums[filepath])
-            raw = Raw(stream, self._digest)
-            if codec in CODECS:
-                yield Members(raw, codec, partial(self._damaged, filepath))
-            else:
-                yield ((0, data) for data in iter(partial(raw.read, OUTPUT), b""))
+    def _content(self, filepath: str) -> Iterator[Content]:
+        with self.data_folder.open(filepath, "rb") as stream:
+            name = filepath or self.data_folder.path
+            yield (content := Content(Raw(stream), getattr(self, "compression", "infer"), name))
+        if content.damage:
+            self._damaged(filepath, content.damage)
 
-    def _check_sum(self, filepath: str) -> None:
-        if not (expected := self.checksums.get(filepath)):
-            return
-        if not self._digest:  # the format is not read from front to back
-            self._digest = _digest(expected)
-            with self.data_folder.open(filepath, "rb") as stream:
-                while data := stream.read(OUTPUT):
-                    self._digest.update(data)
-        if (found := self._digest.hexdigest()) != expected.lower():
-            name = self._digest.name
-            self._damaged(filepath, f"its {name} is {found}, the list says {expected.lower()}")
+    def get_document_from_dict(self, data: dict, source_file: str, id_in_file: int):
+        """As DataTrove's, with records counted, and rejected or made fit to be written."""
+        return self._take(data, source_file, id_in_file, {"record": id_in_file})
+
+    def _take(
+        self, data, filepath: str, number: int, place: dict, content: bytes | None = None, why=""
+    ) -> Document | None:
+        """The document of a record, or None if it is rejected: for ``why``, or for what it is."""
+        self._account(filepath)["records"] += 1
+        try:
+            if why or not isinstance(data, dict):
+                raise Unfit(why or "not an object")
+            document = super().get_document_from_dict(_with_media(data), filepath, number)
+            if not document or not isinstance(document.text, str):
+                raise Unfit("text is not a string" if document else "no text")
+            self._make_fit(document, filepath, number)
+            return document
+        except Unfit as error:
+            reason = str(error)
+        except Exception as error:  # also of an adapter
+            reason = f"{type(error).__name__} in its conversion"
+            place = {**place, "error": str(error)}
+        self._count(filepath, "rejected", reason)
+        if self.rejected:
+            content = json.dumps(data, default=str).encode() if content is None else content
+            record = {"file": filepath, **place, "reason": reason, "bytes": len(content)}
+            try:
+                record["text"] = content[:REJECTED_BYTES].decode("utf-8")
+            except UnicodeDecodeError:
+                record["base64"] = base64.b64encode(content[:REJECTED_BYTES]).decode()
+            if not self.rejects:
+                folder = get_datafolder(self.rejected)
+                self.rejects = folder.open(f"{self.rank:05d}.jsonl", "wb")
+            self.rejects.write(json.dumps(record).encode() + b"\n")
+        return None
+
+    def _make_fit(self, document: Document, filepath: str, number: int) -> None:
+        """Change what writers and other steps of DataTrove would fail at, or raise Unfit."""
+        known = document.id not in (None, "")
+        document.id = as_text(document.id if known else f"{filepath}/{number}")
+        document.metadata = metadata = fit(document.metadata)
+        for name in OWN.keys() & metadata.keys():
+            if not isinstance(metadata[name], OWN[name]):
+                other = f"input_{name}"
+                while other in metadata:
+                    other += "_"
+                metadata[other] = metadata.pop(name)
+        if not isinstance(metadata.get("url", ""), str):
+            metadata["url"] = as_text(metadata["url"])
+        if self.needs_url and not metadata.get("url"):
+            raise Unfit("no url, which a step of the pipeline needs")
+        for writer in self.writers:
+            try:
+                pa.RecordBatch.from_pylist([writer.adapter(document)], schema=writer.schema)
+            except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+                raise Unfit("does not fit the columns of the ParquetWriter") from error
 
 
-def _digest(expected: str):
-    return hashlib.new("md5" if len(expected) == 32 else "sha256", usedforsecurity=False)
+def fit(value, level: int = 1):
+    """The value as JSON can hold it: text for bytes, decimals, durations and the like."""
+    if value is None or isinstance(value, (bool, float, date, time)):
+        return value
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # of a file name that is not UTF-8
+            return value.encode("utf-8", "backslashreplace").decode()
+        return value
+    if isinstance(value, int):
+        return value if -(1 << 63) <= value < 1 << 64 else str(value)
+    if level > MAX_LEVELS:
+        raise Unfit(f"nested deeper than {MAX_LEVELS} levels")
+    if isinstance(value, dict):
+        return {fit(str(key)): fit(item, level + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [fit(item, level + 1) for item in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return base64.b64encode(value).decode()
+    return fit(value.tolist(), level) if hasattr(value, "tolist") else str(value)
 
 
-def _as_json(record: dict) -> bytes:
-    import orjson
-
-    def default(value):
-        return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-    return orjson.dumps(record, default=default, option=orjson.OPT_NON_STR_KEYS)
+def as_text(value) -> str:
+    """A value that is to be text: as it is, empty for None, or as JSON."""
+    value = "" if value is None else fit(value)
+    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 
-class RejectingJsonlReader(Rejecting, JsonlReader):
-    """A JsonlReader to which a bad line is a bad line, and a damaged file a file with a gap."""
+def _with_media(data: dict) -> dict:
+    """A copy for the adapter, which takes fields out; what DataTrove cannot take for media is
+    renamed."""
+    data = dict(data)
+    if media := data.get("media"):
+        try:
+            data["media"] = [
+                {k: v if k == "media_bytes" else fit(v) for k, v in one.items()} for one in media
+            ]
+            _ = [Media(**one) for one in data["media"]]
+        except (AttributeError, TypeError):
+            del data["media"]
+            data["input_media"] = media
+    return data
+
+
+class TolerantJsonlReader(Tolerant, JsonlReader):
+    """A JsonlReader to which a bad line is a bad line."""
 
     def read_file(self, filepath: str) -> DocumentsPipeline:
-        from orjson import JSONDecodeError, loads
-
-        account = self._account(filepath)
-        with self._decoded(filepath) as chunks:
-            for number, (line, cut) in enumerate(_lines(chunks)):
+        with self._content(filepath) as content:
+            for number, (line, ended) in enumerate(_lines(content)):
+                if not line.strip():
+                    continue
                 with self.track_time():
-                    document, why = None, ""
-                    try:
-                        record = loads(line)
-                        for media in record.get("media") or ():
-                            if media["media_bytes"] is not None:
-                                content = media["media_bytes"].encode("ascii")
-                                media["media_bytes"] = base64.decodebytes(content)
-                    except JSONDecodeError:
-                        if not line.strip():
-                            continue
-                        why = _why_no_json(line)
-                    except (AttributeError, KeyError, TypeError, ValueError):
-                        why = "media not readable" if isinstance(record, dict) else "not an object"
-                    account["records"] += 1
-                    if not why:
-                        document, why = self._document(record, filepath, number)
-                    if why:
-                        why = "cut short" if cut else why
-                        self.reject(filepath, why, {"line": number + 1}, line)
-                        continue
-                yield document
+                    data, why = _loads(line)
+                    if why and not ended and line.startswith(b"{"):
+                        why = "cut short"
+                        end = f"it ends within line {number + 1}, at byte {content.raw.tell()}"
+                        content.damage = content.damage or end
+                    place = {"line": number + 1}
+                    document = self._take(data, filepath, number, place, line, why)
+                if document:
+                    yield document
 
 
-def _lines(chunks) -> Iterator[tuple[bytes, bool]]:
-    """Lines without their end, and whether part of one may be missing: beside a loss, and at the
-    end of a file. A part of a JSON object is no object, so what is one can be trusted."""
-    rest: list[bytes] = []
-    cut = False
-    for _, chunk in chunks:
-        if chunk is None:
-            if line := b"".join(rest):
-                yield line, True
-            rest, cut = [], True
-            continue
-        first, *lines = chunk.split(b"\n")
+def _lines(content: Content) -> Iterator[tuple[bytes, bool]]:
+    """Lines without their line break, and whether they have one."""
+    rest, bom = [], b"\xef\xbb\xbf"
+    while data := content.read():
+        first, *lines = data.removeprefix(bom).split(b"\n")
+        bom = b""
         rest.append(first)
         if lines:
-            yield b"".join(rest), cut
-            rest, cut = [lines.pop()], False
-            for line in lines:
-                yield line, False
+            yield b"".join(rest), True
+            rest = [lines.pop()]
+            yield from ((line, True) for line in lines)
     if line := b"".join(rest):
-        yield line, True
+        yield line, False
 
 
-def _why_no_json(line: bytes) -> str:
+def _loads(line: bytes) -> tuple[object, str]:
+    """A line of JSON, with all digits of its integers; and why it is none, or ""."""
+    try:
+        data = orjson.loads(line)
+        if LONG_NUMBER.search(line):  # orjson makes floats of integers beyond 64 bits
+            data = json.loads(line, parse_int=lambda n: fit(int(n)) if len(n) < 25 else n)
+        for media in (isinstance(data, dict) and data.get("media")) or ():
+            if isinstance(media, dict) and isinstance(media.get("media_bytes"), str):
+                media["media_bytes"] = base64.decodebytes(media["media_bytes"].encode("ascii"))
+        return data, ""
+    except orjson.JSONDecodeError as error:
+        if "depth limit" in str(error):
+            return None, f"nested deeper than {MAX_LEVELS} levels"
+    except (TypeError, ValueError):
+        return data, "media cannot be read"
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:
-        return "not UTF-8"
-    return "not JSON"
+        return None, "not UTF-8"
+    return None, "not JSON"
 
 
-class RejectingParquetReader(Rejecting, ParquetReader):
-    """A ParquetReader to which a damaged row group is the loss of that row group.
-
-    A checksum takes a pass of its own, since the format is not read from front to back.
-    """
+class TolerantParquetReader(Tolerant, ParquetReader):
+    """A ParquetReader to which a row that cannot be read is that row."""
 
     def read_file(self, filepath: str) -> DocumentsPipeline:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        account = self._account(filepath)
+        row = number = 0
         with self.data_folder.open(filepath, "rb") as stream:
-            raw = Raw(stream)
-            try:
-                file = pq.ParquetFile(raw, page_checksum_verification=True)
-            except (pa.ArrowException, OSError) as error:
-                if raw.failure:
-                    raise
-                self._damaged(filepath, f"the footer, at its end, cannot be read ({error})")
-                return
-            columns = [self.text_key, self.id_key] if not self.read_metadata else None
-            row = number = 0
-            for group in range(file.num_row_groups):
-                facts = file.metadata.row_group(group)
-                end = row + facts.num_rows
-                batches = file.iter_batches(self.batch_size, [group], columns)
-                while row < end:
-                    try:
-                        batch = next(batches)
-                    except (pa.ArrowException, OSError) as error:
-                        if raw.failure:
-                            raise
-                        column = facts.column(0)
-                        at = column.dictionary_page_offset or column.data_page_offset
-                        what = f"rows {row + 1} to {end}, of the row group at byte {at}"
-                        self._damaged(filepath, f"{what}, cannot be read ({error})")
-                        lost = end - row
-                        account["records"] += lost
-                        place = {"row": row + 1, "rows": lost}
-                        self.reject(filepath, "damaged row group", place, records=lost)
-                        row, number = end, number + lost
-                        break
-                    with self.track_time("batch"):
-                        documents = list(self._documents(batch, filepath, row, number))
-                        row, number = row + len(batch), number + len(documents)
-                    for document in documents:
-                        account["records"] += 1
+            raw, batches = Raw(stream), None
+            while True:
+                try:
+                    if not batches:
+                        file = pq.ParquetFile(raw, page_checksum_verification=True)
+                        columns = [self.text_key, self.id_key] if not self.read_metadata else None
+                        batches = file.iter_batches(self.batch_size, columns=columns)
+                    batch = next(batches, None)
+                except (pa.ArrowException, OSError) as error:
+                    if raw.failure:
+                        raise
+                    what = f"rows from {row + 1} on" if batches else "the footer, at its end,"
+                    at = f"before byte {raw.tell()}"
+                    self._damaged(filepath, f"{what} cannot be read, {at} ({error})")
+                    return
+                if batch is None:
+                    return
+                for data, why in _rows(batch):
+                    row += 1
+                    document = self._take(data, filepath, number, {"row": row}, None, why)
+                    if document:
+                        number += 1  # as DataTrove numbers rows
                         yield document
 
-    def _documents(self, batch, filepath: str, row: int, number: int) -> Iterator[Document]:
-        """Documents of a batch whose first row has the index ``row`` in the file, and the id
-        ``number``: DataTrove numbers the rows that have text."""
-        try:
-            rows = batch.to_pylist()
-        except UnicodeDecodeError:
-            rows = [self._row(batch, i) for i in range(len(batch))]
-        for i, record in enumerate(rows):
-            document, why = None, "not UTF-8"
-            if isinstance(record, dict):
-                document, why = self._document(record, filepath, number)
-            if document:
-                number += 1
-                yield document
-            else:
-                self._account(filepath)["records"] += 1
-                content = self._row(batch, i)
-                content = _as_json(content) if isinstance(content, dict) else content
-                self.reject(filepath, why, {"row": row + i + 1}, content)
 
-    def _row(self, batch, i: int) -> dict | bytes:
-        """A row, or the bytes of its text if a string in it is not UTF-8."""
-        try:
-            return batch.slice(i, 1).to_pylist()[0]
-        except UnicodeDecodeError:
-            text = batch.column(self.text_key)[i] if self.text_key in batch.schema.names else None
-            return text.as_buffer().to_pybytes() if hasattr(text, "as_buffer") else b""
+def _rows(batch: pa.RecordBatch) -> Iterator[tuple[dict, str]]:
+    """Rows; where Python cannot hold a value, what it can, and why not."""
+    try:
+        yield from [(row, "") for row in batch.to_pylist()]
+        return
+    except (ValueError, OverflowError, pa.ArrowException):
+        pass
+    for i in range(len(batch)):
+        row, why = {}, ""
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                row[name] = column[i].as_py()
+            except (ValueError, OverflowError, pa.ArrowException) as error:
+                is_text = isinstance(error, UnicodeDecodeError)
+                why = "not UTF-8" if is_text else "a value out of range"
+                row[name] = str(column[i].as_buffer().to_pybytes()) if is_text else str(error)
+        yield row, why
 
 
-class RejectingWarcReader(Rejecting, WarcReader):
-    """A WarcReader that knows pages without a payload type, and goes on behind damage.
+class HtmlReader(Tolerant):
+    """Read HTML files, each as a document with its name as ``url``.
 
-    A page comes out when its gzip member agrees with its checksum, and the next record or the end
-    of the file is where its length says; if not, when it agrees with its digest in the WARC.
+    Takes the arguments of ``BaseDiskReader``. The charset is that of the BOM or meta element, or a
+    guess. By itself it counts what it rejects; ``tolerant`` says where to keep it.
     """
+
+    name = "🌐 Html"
+    endings = "html?|xhtml?"
 
     def read_file(self, filepath: str) -> DocumentsPipeline:
-        account = self._account(filepath)
-        with self._decoded(filepath) as chunks:
-            records = _WarcRecords(chunks, partial(self._damaged, filepath))
-            for line in records:
-                with self.track_time():
-                    fate, offset, head, content, data = records.read(line)
-                    if not fate:
-                        continue
-                    account["records"] += 1
-                    if fate == "empty" or fate.startswith("not HTML"):
-                        account["skipped"][fate] = account["skipped"].get(fate, 0) + 1
-                        continue
-                    document = None
-                    if fate == "page":
-                        document, fate = self._document(data, filepath, records.number)
-                    if not document:
-                        place = {
-                            "offset": offset,
-                            "record_id": head["WARC-Record-ID"],
-                            "url": head["WARC-Target-URI"],
-                            "bytes": len(content),  # of which REJECTED_PAGE are kept
-                        }
-                        self.reject(filepath, fate, place, content[:REJECTED_PAGE])
-                        continue
+        with self._content(filepath) as content:
+            page = b"".join(iter(content.read, b""))
+            text = characters(page)
+            why = "cut short" if content.damage else "unknown charset" if text is None else ""
+            document = self._take({"text": text, "url": filepath}, filepath, 0, {}, page, why)
+            if document:
+                if is_too_deep(page):
+                    self._count(filepath, "noticed", TOO_DEEP)
                 yield document
-
-
-class _WarcRecords:
-    """Iterates over the first lines of a WARC's records; each must be given to ``read``.
-
-    Attributes:
-        number: index of the record among all that were found.
-    """
-
-    def __init__(self, chunks, report: Callable[[str], None]):
-        from warcio.recordloader import ArcWarcRecordLoader
-
-        self.loader = ArcWarcRecordLoader(verify_http=False, arc2warc=False)
-        self.members = chunks if isinstance(chunks, Members) else None
-        self.segment, self.report = Segment(chunks), report
-        self.number, self.following = -1, b""
-
-    def __iter__(self) -> Iterator[bytes]:
-        while self.segment.next():
-            self.following, _ = self._next_line()
-            if self.following is None:
-                self._resume("" if self.segment.begins else "no record at byte 0")
-            while self.following:
-                self.number += 1
-                yield self.following
-
-    def read(self, line: bytes) -> tuple:
-        """What becomes of the record that begins with ``line``, and where the next one begins.
-
-        Returns its fate (of ``_page``, or "cut short" or "damaged"), the byte offset of it or its
-        gzip member, its header, content, and data.
-        """
-        segment, begin = self.segment, self.segment.tell() - len(line)
-        segment.mark = begin
-        offset = segment.member if self.members else begin
-        where = self._place(begin)
-        record = self._parse(line)
-        if not record:
-            self._resume(f"the header of the record at {where} cannot be read", begin + len(line))
-            return "", offset, None, b"", {}
-        fate, content, data = _page(record)
-        while record.raw_stream.read(PIECE):
-            pass
-        missing, end = record.raw_stream.limit, segment.tell()
-        self.following, blanks = self._next_line()
-        wrong = what = ""
-        if missing:
-            wrong = "cut short"
-            what = f"the record at {where} lacks {missing} of its {record.length} bytes"
-        elif self.following == b"" and segment.lost:
-            if self.members.suspect and end > segment.member_begins:
-                wrong = "" if self._fits_digest(begin, line) else "damaged"
-        elif self.following is None:
-            fits = self._fits_digest(begin, line)
-            if fits or (fits is None and blanks == 2):
-                what = f"no record at {self._place(segment.tell())}"
-            else:
-                wrong = "damaged"
-                what = f"the record at {where} does not have the length that it says"
-        if wrong:
-            self._resume(what, begin + len(line))
-        elif self.following is None:
-            self._resume(what)
-        if wrong and fate in ("page", "empty", "unknown charset"):
-            fate = wrong
-        return fate, offset, record.rec_headers, content, data
-
-    def _place(self, at: int) -> str:
-        if not self.members:
-            return f"byte {at}"
-        return f"byte {self.segment.member} (byte {at} of the content)"
-
-    def _resume(self, what: str, back_to: int | None = None) -> None:
-        """Look for the next record, from where the file was read to, or from ``back_to``."""
-        if back_to is not None and self.segment.mark is not None:
-            self.segment.seek(back_to)
-        self.following = self.segment.find(b"WARC/")
-        if what and (self.following or not self.segment.lost):  # a loss has been reported
-            next_one = self._place(self.segment.tell() - len(self.following))
-            self.report(f"{what}; " + (f"goes on at {next_one}" if self.following else "no more"))
-
-    def _next_line(self) -> tuple[bytes | None, int]:
-        """The line that begins the next record, and how many blank ones were before it.
-
-        Empty at the end of the segment; None before something else, which is to be read then.
-        """
-        blanks = 0
-        while (line := self.segment.readline(PIECE)) and not line.strip():
-            blanks += 1
-        if line and not line.startswith(b"WARC/"):
-            self.segment.seek(self.segment.tell() - len(line))
-            return None, blanks
-        return line, blanks
-
-    def _parse(self, line: bytes):
-        """warcio's record, with its content still to be read, or None if its header is damaged."""
-        from warcio.exceptions import ArchiveLoadFailed
-
-        try:
-            record = self.loader.parse_record_stream(
-                self.segment, line, "warc", no_record_parse=True
-            )
-        except ArchiveLoadFailed:
-            return None
-        head = record.rec_headers
-        fields = (*FIELDS, "WARC-Target-URI") if record.rec_type in PAGES else FIELDS
-        if record.rec_type not in TYPES or not all(head[field] for field in fields):
-            return None
-        if not (head["Content-Length"].isdecimal() and record.length < LONGEST_RECORD):
-            return None
-        if record.rec_type == "response":
-            with suppress(EOFError):  # cut before the HTTP header
-                record.http_headers = self.loader.load_http_headers(
-                    record.rec_type, head["WARC-Target-URI"], record.raw_stream, record.length
-                )
-        return record
-
-    def _fits_digest(self, begin: int, line: bytes) -> bool | None:
-        """Whether the record just read agrees with its digest; None if that is not known."""
-        if self.segment.mark is None:
-            return None
-        here = self.segment.tell()
-        self.segment.seek(begin + len(line))
-        try:
-            record = self.loader.parse_record_stream(self.segment, line, "warc", check_digests=True)
-            while record.raw_stream.read(PIECE):
-                pass
-            return record.digest_checker.passed
-        except (AttributeError, EOFError, ValueError):  # no URL, no HTTP header, no such digest
-            return False
-        finally:
-            self.segment.seek(here)
-
-
-def _page(record) -> tuple[str, bytes, dict]:
-    """What becomes of a record: "page", "empty", "not HTML: TYPE", "unknown charset", or "" if it
-    is neither a response nor a conversion; its content; and the page's data as DataTrove has it.
-    """
-    import cchardet
-    import magic
-
-    if record.rec_type not in PAGES:
-        return "", b"", {}
-    wanted = (*HTML, "text/plain") if record.rec_type == "conversion" else HTML
-    head = record.rec_headers
-    mime = (head["WARC-Identified-Payload-Type"] or "").partition(";")[0].strip().lower()
-    if mime and mime not in wanted:
-        return f"not HTML: {mime}", b"", {}
-    content = record.content_stream().read()
-    if not content:
-        return "empty", b"", {}
-    if not mime:
-        said = (record.http_headers or {}).get("Content-Type") or ""
-        said = said.partition(";")[0].strip().lower()
-        if said not in HTML:
-            mime = magic.from_buffer(content, mime=True)
-            tags = XHTML if said in XML else TAG if not said else None
-            if mime not in wanted and not (tags and tags.search(content, 0, PIECE)):
-                return f"not HTML: {mime}", b"", {}
-    try:
-        html = content.decode("UTF-8")
-    except UnicodeDecodeError:
-        try:
-            html = content.decode(cchardet.detect(content)["encoding"] or "unknown")
-        except (UnicodeDecodeError, LookupError):
-            return "unknown charset", content, {}
-    id_, url, date = (head[f] for f in ("WARC-Record-ID", "WARC-Target-URI", "WARC-Date"))
-    return "page", content, {"text": html, "id": id_, "url": url, "date": date}
-
-
-READERS = {
-    "jsonl": RejectingJsonlReader,
-    "parquet": RejectingParquetReader,
-    "warc": RejectingWarcReader,
-}

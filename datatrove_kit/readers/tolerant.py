@@ -1,0 +1,72 @@
+"""Readers of a pipeline, made tolerant."""
+
+from __future__ import annotations
+
+from copy import copy
+from types import MethodType
+
+from datatrove.pipeline.base import PipelineStep
+from datatrove.pipeline.filters import URLFilter
+from datatrove.pipeline.readers import JsonlReader, ParquetReader, WarcReader
+from datatrove.pipeline.readers.base import BaseDiskReader
+from datatrove.pipeline.stats.base import BaseStats
+from datatrove.pipeline.writers import ParquetWriter
+from datatrove.utils.stats import Stats
+
+from datatrove_kit.readers.listing import input_files
+from datatrove_kit.readers.readers import Tolerant, TolerantJsonlReader, TolerantParquetReader
+from datatrove_kit.readers.warc import TolerantWarcReader
+
+OURS = {
+    JsonlReader: TolerantJsonlReader,
+    ParquetReader: TolerantParquetReader,
+    WarcReader: TolerantWarcReader,
+}
+
+
+def tolerant(
+    pipeline: list[PipelineStep], rejected: str, *, keep_errors: bool = True
+) -> list[PipelineStep]:
+    """The same pipeline with readers that lose one record at a time, and read each file once.
+
+    Args:
+        pipeline: steps of DataTrove. Readers of files become tolerant ones with the same arguments;
+            those of your own must call ``get_document_from_dict`` for each record.
+        rejected: folder or URL for records that cannot be read or written, one file of JSON lines
+            for each input file, with their place and the reason.
+        keep_errors: whether WARC responses with another HTTP status than 200 are kept, as
+            DataTrove does; they are counted in any case.
+
+    Raises KitError as ``input_files`` does.
+    """
+    readers = [step for step in pipeline if isinstance(step, BaseDiskReader)]
+    steps = [s for step in pipeline for s in (step, getattr(step, "exclusion_writer", None))]
+    common = {
+        "keep_errors": keep_errors,
+        "writers": tuple(step for step in steps if isinstance(step, ParquetWriter)),
+        "needs_url": any(
+            isinstance(step, URLFilter)
+            or (isinstance(step, BaseStats) and {"fqdn", "suffix"} & {*step.groups})
+            for step in pipeline
+        ),
+    }
+    folders = [rejected] if len(readers) < 2 else [f"{rejected}/{i}" for i in range(len(readers))]
+    made = {
+        id(reader): _made_tolerant(reader, {**common, "rejected": folder})
+        for reader, folder in zip(readers, folders, strict=False)
+    }
+    return [made.get(id(step), step) for step in pipeline]
+
+
+def _made_tolerant(reader: BaseDiskReader, attributes: dict) -> Tolerant:
+    kind, made = type(reader), copy(reader)
+    if not isinstance(reader, Tolerant):
+        same = [ours for stock, ours in OURS.items() if kind.read_file is stock.read_file]
+        ours = same[0] if same else Tolerant
+        made.__class__ = (
+            ours if kind in OURS else type(f"Tolerant{kind.__name__}", (ours, kind), {})
+        )
+    made.adapter = MethodType(reader.adapter.__func__, made)
+    made.stats = Stats(str(made))
+    made.__dict__ |= attributes | {"files": tuple(input_files(reader).files), "accounts": {}}
+    return made
