@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable
 from datetime import date
 from functools import partial
 from importlib.metadata import version
@@ -22,12 +21,12 @@ from typing import Annotated
 
 import cases
 import typer
-from harness import Line, Measure, alternate, median, ratios, run
+from harness import Line, alternate, median, ratios, run
 from matplotlib.figure import Figure
+from tabulate import tabulate
 
 from examples_common.samples import build
-from examples_common.tables import save_chart, table
-from examples_common.vocabularies import train
+from examples_common.samples.vocabularies import train
 
 DATA, OUTPUT = Path("data/samples/bench"), Path("output/bench")
 PACKAGES = ("datatrove", "trafilatura", "spacy", "tokenizers", "duckdb", "rensa", "datasketch")
@@ -61,7 +60,7 @@ def tokenizing(docs: int, repeats: int) -> list[Line]:
     folder = built("c4", docs)
     tokenizer = str(OUTPUT.resolve() / "tokenizer.json")
     texts = (record["text"] for record in cases.texts(built("c4", 1_000)))
-    train("bpe", list(texts), 8192, ["<|endoftext|>"]).save(tokenizer)
+    train(list(texts), 8192, ["<|endoftext|>"]).save(tokenizer)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core each
     found = alternate(
         repeats,
@@ -171,11 +170,11 @@ def exact(docs: int, repeats: int) -> list[Line]:
 
 
 def starting(docs: int, repeats: int) -> list[Line]:
-    """Seconds until a bare lesson's pipeline may start: a time, not a ratio."""
+    """Seconds until a lesson's run begins: a time, not a ratio."""
     lines = []
     for script in sorted(cases.REPO.glob("examples_local/0*.py")):
         name = str(script.relative_to(cases.REPO))
-        found = [run(cases.lesson, script=name, arguments=[]) for _ in range(repeats)]
+        found = [run(cases.lesson_start, script=name) for _ in range(repeats)]
         lines.append(
             Line(
                 f"lesson {script.name[:2]} is ready to run",
@@ -190,18 +189,13 @@ def starting(docs: int, repeats: int) -> list[Line]:
 
 
 def guard(docs: int, repeats: int) -> list[Line]:
-    call = partial(
-        run,
-        cases.lesson,
-        script="examples_local/01_basic_filtering.py",
-        arguments=["--source", built("c4", docs), "--workers", "1"],
-    )
-    found = alternate(repeats, off=partial(call, guarded=False), on=partial(call, guarded=True))
+    call = partial(run, cases.filtering, folder=built("c4", docs), tasks=4, workers=1)
+    found = alternate(repeats, off=call, on=partial(call, guarded=True))
     same("documents", *(m.value["kept"] for ms in found.values() for m in ms))
     return [
         Line(
-            "lesson 01 with the guard",
-            "the same without it, as its share of the time",
+            "lesson 01's pipeline with the guard",
+            "without it, as its share of the time",
             f"{docs} documents",
             [1 / ratio for ratio in ratios(found["off"], found["on"])],
             goal=1.05,
@@ -211,18 +205,16 @@ def guard(docs: int, repeats: int) -> list[Line]:
 
 
 def scaling(docs: int, repeats: int) -> list[Line]:
-    def call(size: int, workers: int) -> Callable[[], Measure]:
-        arguments = ["--source", built("c4", size, 8), "--tasks", "8", "--workers", str(workers)]
-        return partial(
-            run, cases.lesson, script="examples_local/01_basic_filtering.py", arguments=arguments
-        )
+    def call(size: int, workers: int) -> partial:
+        folder = built("c4", size, 8)
+        return partial(run, cases.filtering, folder=folder, tasks=8, workers=workers)
 
     few, many = 1_000, docs
     found = alternate(repeats, few=call(few, 1), one=call(many, 1), two=call(many, 2))
     same("documents", *(m.value["kept"] for n in ("one", "two") for m in found[n]))
 
     def rates(name: str, size: int, of: str) -> list[float]:
-        return [size / m.value["pipeline"][of] for m in found[name]]
+        return [size / getattr(m, of) for m in found[name]]
 
     pairs = zip(rates("one", many, "cpu"), rates("few", few, "cpu"), strict=True)
     both = zip(rates("two", many, "seconds"), rates("one", many, "seconds"), strict=True)
@@ -230,8 +222,8 @@ def scaling(docs: int, repeats: int) -> list[Line]:
     return [
         Line(
             f"documents a second at {many}",
-            f"the same at {few}",
-            "lesson 01",
+            f"at {few}",
+            "lesson 01's pipeline",
             [m / f for m, f in pairs],
             goal=0.9,
             detail=f"peak MiB: {peaks[1]} and {peaks[0]}",
@@ -239,7 +231,7 @@ def scaling(docs: int, repeats: int) -> list[Line]:
         Line(
             "two workers",
             "one worker, by the clock",
-            f"lesson 01, {many} documents",
+            f"lesson 01's pipeline, {many} documents",
             [two / one for two, one in both],
             goal=1.8,
         ),
@@ -274,8 +266,7 @@ def report(lines: list[Line], output: Path) -> None:
         for line in lines
     ]
     headers = ["what", "against", "size", "ratio", "range", "goal", "met", "more"]
-    table("Benchmarks", headers, rows)
-    print(f"\n{machine()}")
+    print(f"{tabulate(rows, headers, disable_numparse=True)}\n\n{machine()}")
     body = ["| " + " | ".join(row) + " |" for row in [headers, ["---"] * len(headers), *rows]]
     (output / "bench.md").write_text("\n".join(body) + f"\n\n{machine()}\n", encoding="utf-8")
     found = {"machine": machine(), "lines": [line.as_dict() for line in lines]}
@@ -291,7 +282,7 @@ def report(lines: list[Line], output: Path) -> None:
     axes.set_xlabel("ratio; the black mark is the goal")
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=7)
-    save_chart(figure, output / "bench.png")
+    figure.savefig(output / "bench.png", bbox_inches="tight")
 
 
 def main(

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import runpy
 import subprocess
 import sys
 import tempfile
@@ -16,13 +14,15 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from time import time as clock
-from types import SimpleNamespace
 
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline import dedup, extractors, filters, readers, writers
 from harness import timed
 
-from examples_common import counters
+from datatrove_kit import guard
+from datatrove_kit.fast import early, fast
+from examples_common import language_model
 from examples_common.samples import sample
 
 REPO = Path(__file__).resolve().parent.parent.parent
@@ -76,13 +76,9 @@ def tokenize(folder: str, tokenizer: str) -> dict:
 
 def dedup_stages(folder: str, tasks: int) -> dict:
     """Lesson 05's three stages, one process, one task after the other."""
-    from datatrove.pipeline import dedup
-    from datatrove.pipeline.readers import JsonlReader
-    from datatrove.pipeline.writers import JsonlWriter
-
     with tempfile.TemporaryDirectory() as at, timed() as time:
         config = dedup.ExactDedupConfig(content_getter=lambda doc: doc.text)
-        read = JsonlReader(folder)
+        read = readers.JsonlReader(folder)
         stages = [
             (tasks, [read, dedup.ExactDedupSignature(f"{at}/signatures", config)]),
             (1, [dedup.ExactFindDedups(f"{at}/signatures", f"{at}/duplicates", config)]),
@@ -91,7 +87,9 @@ def dedup_stages(folder: str, tasks: int) -> dict:
                 [
                     read,
                     dedup.ExactDedupFilter(f"{at}/duplicates", config),
-                    JsonlWriter(f"{at}/kept", compression=None, output_filename="${rank}.jsonl"),
+                    writers.JsonlWriter(
+                        f"{at}/kept", compression=None, output_filename="${rank}.jsonl"
+                    ),
                 ],
             ),
         ]
@@ -120,7 +118,7 @@ def dedup_duckdb(folder: str) -> dict:
     return {**time, "kept": kept}
 
 
-# ---- the base stage of lesson 08, and its signatures ------------------------------------------
+# ---- the steps of a crawl, and signatures ------------------------------------------------------
 
 
 def base_stage(pages: str, steps: str) -> dict:
@@ -128,14 +126,28 @@ def base_stage(pages: str, steps: str) -> dict:
 
     ``kept`` and ``dropped`` map ids to a hash of the text and to the step and reason.
     """
-    lesson = runpy.run_path(str(REPO / "examples_slurm/08_production_pipeline.py"))
+
+    def removed(name: str) -> dict:
+        return {"exclusion_writer": writers.JsonlWriter(f"{at}/removed/{name}")}
+
     with tempfile.TemporaryDirectory() as at:
-        files = Path(at, "inputs.txt")
-        files.write_text("".join(f"{p.name}\n" for p in sorted(Path(pages).glob("*.warc*"))))
-        run = SimpleNamespace(
-            folder=at, reading={"paths_file": str(files)}, data=SimpleNamespace(folder=pages)
-        )
-        pipeline = lesson["pipelines"](run, "bench", "", lesson["Speed"](steps))["base"]
+        language = filters.LanguageFilter(["en"], **removed("language"))
+        language.model.MODEL_URL = str(language_model())
+        pipeline = [
+            readers.WarcReader(pages, glob_pattern="*.warc*"),
+            filters.URLFilter(soft_word_threshold=2, **removed("url")),
+            extractors.Trafilatura(favour_precision=True, timeout=30, deduplicate=False),
+            language,
+            filters.GopherRepetitionFilter(**removed("repetition")),
+            filters.GopherQualityFilter(**removed("quality")),
+            filters.C4QualityFilter(filter_no_terminal_punct=False, **removed("c4")),
+            filters.FineWebQualityFilter(**removed("fineweb")),
+            writers.JsonlWriter(f"{at}/filtered"),
+        ]
+        if steps == "fast":
+            pipeline = fast(pipeline)
+        elif steps == "early":
+            pipeline = early(pipeline, ["en"], **removed("early"))
         executor = LocalPipelineExecutor(pipeline, 1, 1, f"{at}/logs")
         with timed() as time:
             executor.run()
@@ -143,24 +155,18 @@ def base_stage(pages: str, steps: str) -> dict:
         dropped = {
             record["id"]: [step.name, record["metadata"].get("filter_reason")]
             for step in Path(at, "removed").iterdir()
-            for part in {path.parent for path in step.rglob("*.jsonl.gz")}
-            for record in texts(str(part))
+            for record in texts(str(step))
         }
-        read = counters(executor)[0]["documents"]
+        read = guard.counters(executor)[0]["documents"]
     return {**time, "read": read, "kept": kept, "dropped": dropped}
 
 
 def sign(folder: str, step: str) -> dict:
     """Stage 1 of MinHash, with lesson 07's settings; ``files`` is a hash of what it wrote."""
-    from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
-
-    from examples_common.fast_minhash import FastMinhashSignature
-
-    signature = {"stock": MinhashDedupSignature, "fast": FastMinhashSignature}[step]
-    config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
+    config = dedup.MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
     found = documents(folder)
     with tempfile.TemporaryDirectory() as at:
-        one = signature(at, config)
+        [one] = {"stock": list, "fast": fast}[step]([dedup.MinhashDedupSignature(at, config)])
         with timed() as time:
             one.run(iter(found))
         written = blake2b()
@@ -191,34 +197,58 @@ def sign_elsewhere(folder: str, tool: str) -> dict:
     return time
 
 
-# ---- whole lessons ---------------------------------------------------------------------------
+# ---- whole runs ------------------------------------------------------------------------------
 
 
-def lesson(script: str, arguments: list[str], guarded: bool = True) -> dict:
-    """A lesson, run as a reader does.
+def filtering(folder: str, tasks: int, workers: int, guarded: bool = False) -> dict:
+    """Lesson 01's pipeline, by DataTrove alone or by ``guard.run``."""
+    with tempfile.TemporaryDirectory() as at:
+        executor = LocalPipelineExecutor(
+            [
+                readers.JsonlReader(folder, glob_pattern="*.jsonl*"),
+                filters.LambdaFilter(is_long, writers.JsonlWriter(f"{at}/dropped/short")),
+                filters.SamplerFilter(0.5, 42, writers.JsonlWriter(f"{at}/dropped/sampled")),
+                writers.JsonlWriter(f"{at}/kept"),
+            ],
+            tasks=tasks,
+            workers=workers,
+            logging_dir=f"{at}/logs",
+        )
+        with timed() as time:
+            if guarded:
+                guard.run(executor, at)
+            else:
+                executor.run()
+        together = blake2b(b"".join(sorted(digest(r["text"]) for r in texts(f"{at}/kept"))))
+    return {**time, "kept": together.hexdigest()}
 
-    ``ready`` is the time until its run's folder was prepared (imports, sample data) in seconds,
-    ``pipeline`` the time in which its executors ran.
 
-    ``guarded=False`` runs it without the checks of the guard, as DataTrove alone would.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        env = {
-            **os.environ,
-            "PYTHONPATH": str(Path(__file__).with_name("hook")),
-            "BENCH_TIMES": f"{folder}/times.jsonl",
-            "BENCH_GUARDED": "yes" if guarded else "",
-        }
-        command = [sys.executable, str(REPO / script), *arguments]
+def is_long(doc: Document) -> bool:
+    return len(doc.text) >= 600
+
+
+# Ends where a lesson calls executor.run() for the first time, and prints when.
+UNTIL_RUN = """
+import os, runpy, sys, time
+from datatrove.executor import LocalPipelineExecutor
+def run(executor):
+    print(time.time(), flush=True)
+    os._exit(0)
+LocalPipelineExecutor.run = run
+sys.argv = [sys.argv[1], "--output", sys.argv[2]]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def lesson_start(script: str) -> dict:
+    """A lesson, as a reader starts it; ``ready`` in seconds is the time until its run begins."""
+    with tempfile.TemporaryDirectory() as at:
+        command = [sys.executable, "-c", UNTIL_RUN, str(REPO / script), f"{at}/output"]
         start = clock()
         with timed() as time:
-            subprocess.run(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, check=True)
-        first, *runs = list(map(json.loads, Path(f"{folder}/times.jsonl").read_text().splitlines()))
-        kept = texts(f"{folder}/output/{Path(script).stem}/kept")
-        together = blake2b(b"".join(sorted(digest(record["text"]) for record in kept)))
-    pipeline = {name: sum(run[name] for run in runs) for name in ("seconds", "cpu")}
-    ready = first["ready"] - start
-    return {**time, "ready": ready, "pipeline": pipeline, "kept": together.hexdigest()}
+            done = subprocess.run(command, cwd=at, stdout=subprocess.PIPE, text=True, check=True)
+    return {**time, "ready": float(done.stdout.splitlines()[-1]) - start}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ SIZES = {
     "exact": 400,
     "guard": 400,
     "scaling": 1000,
+    "starting": 0,
 }
 
 
