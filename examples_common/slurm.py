@@ -123,5 +123,5 @@ def wait_for(*executors: SlurmPipelineExecutor) -> None:
     raise LessonError(
         f"{len(ranks)} of {failed.tasks} tasks of {failed.job_name} did not complete, the first is "
         f"task {ranks[0]}.\n{cause}\nWhat Slurm said is in {failed.slurm_logs_folder}\n"
-        "Mend the cause, then run the same command with --resume."
+        "Mend the cause, then run afresh, or with --resume if no step changed."
     )

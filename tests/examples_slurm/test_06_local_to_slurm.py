@@ -2,59 +2,64 @@
 
 from __future__ import annotations
 
-import difflib
+import ast
 import json
 import os
 import re
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
-from conftest import lesson, read_documents, run_script, s3_filesystem
+from conftest import REPO, lesson, read_documents, run_script, s3_filesystem
 
-from datatrove_kit.guard.jobs import Stage, jobs_of, write_stages
 from datatrove_kit.cluster.object_store import ObjectStore
-from examples_common.samples import sample
 
-FOLDERS = ("kept", "excluded/1_short", "excluded/2_keywords", "excluded/3_lists")
-FOLDERS += ("excluded/4_sampled",)
+FOLDERS = ("kept", "dropped/1_short", "dropped/2_keywords", "dropped/3_lists", "dropped/4_sampled")
+DILL = 'dill.settings["recurse"] = True'
 
 
 @pytest.fixture
 def slurm(cluster, tmp_path):
-    """Run lesson 06 with options on the cluster."""
+    """Run lesson 06 on the cluster; ``toml`` changes slurm.toml as ``changes`` does the script."""
 
-    def call(*args: object, env: dict | None = None):
-        return run_script(lesson("06"), *args, cwd=tmp_path, env={**cluster, **(env or {})})
+    def call(*args: object, toml: dict | None = None, env: dict | None = None, **how):
+        text = (REPO / "examples_slurm" / "slurm.toml").read_text(encoding="utf-8")
+        for old, new in (toml or {}).items():
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        mine = tmp_path / "examples_slurm" / "slurm.toml"
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text(text, encoding="utf-8")
+        env = {**cluster, **(env or {})}
+        return run_script(lesson("06"), *args, cwd=tmp_path, env=env, **how)
 
     return call
 
 
-def queue(cluster) -> str:
+def command(cluster, *words: str) -> str:
     env = {**os.environ, **cluster}
-    done = subprocess.run(["squeue", "--noheader"], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
 
 
-def without_places(documents: list[dict]) -> list[dict]:
-    for document in documents:
-        document["metadata"].pop("file_path")
-    return documents
+def queue(cluster) -> str:
+    return command(cluster, "squeue", "--noheader").strip()
 
 
-def assert_same_documents(folder, bare) -> None:
+def assert_same_documents(folder: Path, twin: Path) -> None:
+    """Where a document was read from is the one thing in which they may differ."""
     for name in FOLDERS:
-        mine = without_places(read_documents(folder / name))
-        assert mine == without_places(bare("01").documents(name)), name
+        mine, theirs = read_documents(folder / name), read_documents(twin / name)
+        assert mine and len(mine) == len(theirs)
+        for doc in mine + theirs:
+            doc["metadata"].pop("file_path")
+        assert mine == theirs, name
 
 
 def test_the_same_documents_as_the_local_twin(bare):
-    done = bare("06")
-    assert done.stdout == bare("01").stdout
-    assert (done.folder / "_SUCCESS").exists()
-    assert_same_documents(done.folder, bare)
-    merged = json.loads((done.folder / "logs/stats.json").read_text())
+    assert_same_documents(bare("06").folder, bare("01").folder)
+    merged = json.loads((bare("06").folder / "logs/stats.json").read_text())
     local = json.loads((bare("01").folder / "logs/stats.json").read_text())
     assert [s["name"] for s in merged] == [s["name"] for s in local]
     for one, other in zip(merged, local, strict=True):
@@ -67,132 +72,142 @@ def test_the_same_documents_as_the_local_twin(bare):
 def test_local(run, bare):
     done = run("06", "--local", env={"PATH": "/usr/bin:/bin", "SLURM_CONF": "/nowhere"})
     assert done.code == 0, done.stderr[-2000:]
-    assert done.stdout == bare("01").stdout
+    assert done.stdout == bare("06").stdout
+    assert_same_documents(done.folder, bare("01").folder)
 
 
-def test_the_scripts_differ_only_where_the_docstring_says():
-    """Everything but the docstring, imports, build and main is the same to the letter."""
-    bodies = []
+def test_the_twins_have_one_pipeline():
+    """What defines the pipeline is the same to the letter; only the executor differs."""
+    parts = {}
     for number in ("01", "06"):
         text = lesson(number).read_text(encoding="utf-8")
-        text = re.sub(r'\A""".*?"""\n', "", text, flags=re.S)
-        text = re.sub(r"def build\(.*?\n\n\n", "", text, flags=re.S)
-        text = re.sub(r"def main\(.*?\n\n\n", "", text, flags=re.S)
-        bodies.append(text.splitlines())
-    changed = [
-        line[2:]
-        for line in difflib.ndiff(*bodies)
-        if line[0] in "+-" and not re.match(r"[+-] (from|import) ", line)
-    ]
-    assert [re.sub(r"\w*Executor", "Executor", line) for line in changed] == [
-        "def show(run: Run, executor: Executor, stats: list) -> None:"
-    ] * 2
+        found = parts[number] = {}
+        for node in ast.parse(text).body:
+            names = [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
+            for name in names or [getattr(node, "name", "")]:
+                if name not in ("", "main", "show", "steps", "DOCUMENTS"):
+                    found[name] = ast.get_source_segment(text, node)
+        steps = re.search(r"(?:pipeline=|return )\[\n(\s+# Without.*?)\n +\],?\n", text, re.S)[1]
+        found["pipeline"] = [line.strip() for line in steps.splitlines()]
+    assert parts["01"] == parts["06"]
+    assert len(parts["01"]["pipeline"]) >= 7
 
 
-def test_dry_run_submits_nothing_and_keeps_what_is_there(slurm, cluster, tmp_path):
-    mine = tmp_path / "output" / "06_local_to_slurm"
-    mine.mkdir(parents=True)
-    (mine / "run.json").write_text("{}")
-    done = slurm("--dry-run", "--set", "time=00:07:00", "--set", "memory=2", "--set", "account=me")
-    assert done.code == 0, done.stderr
-    for line in ("time=00:07:00", "mem-per-cpu=2G", "account=me", "array=0-3", "partition=learn"):
-        assert f"#SBATCH --{line}\n" in done.stdout
-    assert "launch_pickled_pipeline" in done.stdout and "merge_stats" in done.stdout
-    assert [p.name for p in mine.iterdir()] == ["run.json"]
+def test_without_recurse_constants_stay_behind(slurm, cluster):
+    done = slurm("--wait", changes={DILL: ""})
+    assert done.code == 1
+    assert "4 of 4 tasks of filter did not complete, the first is task 0" in done.error
+    assert "task_00000.log: NameError: name 'MIN_CHARS' is not defined" in done.error
     assert queue(cluster) == ""
 
 
-def test_settings_from_environment_and_file(slurm, tmp_path):
-    (tmp_path / "slurm.toml").write_text('time = "00:01:00"\nmemory = 3\n')
-    done = slurm("--dry-run", env={"SLURM_LESSON_TIME": "00:02:00"})
-    assert "#SBATCH --time=00:02:00\n" in done.stdout  # the environment before the file
-    assert "#SBATCH --mem-per-cpu=3G\n" in done.stdout
-    done = slurm("--dry-run", "--set", "time=00:03:00", env={"SLURM_LESSON_TIME": "00:02:00"})
-    assert "#SBATCH --time=00:03:00\n" in done.stdout  # the command line before both
-    done = slurm("--dry-run", "--set", f"folder={tmp_path}/shared")
-    assert f"{tmp_path}/shared/06_local_to_slurm/logs/executor.pik" in done.stdout
+def test_submitted_followed_and_not_submitted_twice(slurm, cluster, bare):
+    command(cluster, "scontrol", "update", "partition=learn", "state=down")
+    try:
+        first = slurm()
+        assert first.code == 0, first.stderr
+        job = re.fullmatch(r"submitted: job (\d+)\. .*--resume --wait\n", first.stdout)[1]
+        ranks = (first.folder / "logs/ranks_to_run.json").read_text()
+        for again in (slurm(), slurm("--resume", "--wait")):
+            assert again.code == 1 and again.stdout == ""
+            assert re.search(rf"in the queue \({job}, \d+\)", again.error)
+            assert f"scancel {job}" in again.error
+        assert (first.folder / "logs/ranks_to_run.json").read_text() == ranks
+    finally:
+        command(cluster, "scontrol", "update", "partition=learn", "state=up")
+    deadline = time.monotonic() + 120
+    while queue(cluster) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    done = slurm("--resume")  # all is complete, so there is nothing to wait for
+    assert done.code == 0, done.stderr
+    assert done.stdout == bare("06").stdout
+
+
+def test_resume_submits_what_is_missing(slurm, bare):
+    first = slurm("--wait")
+    (first.folder / "logs/completions/00002").unlink()
+    (first.folder / "kept/00002.jsonl.gz").write_bytes(b"half a file")
+    done = slurm("--resume", "--wait")
+    assert done.code == 0, done.stderr
+    assert json.loads((done.folder / "logs/ranks_to_run.json").read_text()) == [2]
+    assert done.stdout == bare("06").stdout
+
+
+def test_slurm_toml_reaches_sbatch(slurm, bare):
+    arguments = {
+        '"00:30:00"': '"00:07:00"',
+        "# max_array_size = 1001": "max_array_size = 2",
+        '# [sbatch_args]\n# account = "my-project"': '[sbatch_args]\ncomment = "mine"',
+    }
+    done = slurm("--wait", toml=arguments)
+    assert done.code == 0, done.stderr[-2000:]
+    assert done.stdout == bare("06").stdout  # two arrays, the same result
+    script = (done.folder / "logs/launch_script.slurm").read_text()
+    for line in ("time=00:07:00", "mem-per-cpu=1G", "comment=mine", "array=0-1", "partition=learn"):
+        assert f"#SBATCH --{line}\n" in script
+    assert "qos" not in script
 
 
 @pytest.mark.parametrize(
-    ("options", "env", "words"),
+    ("toml", "says"),
     [
-        (["--set", "partition=gpu"], {}, "no partition 'gpu'; this cluster has learn"),
-        (["--set", "colour=red"], {}, "colour"),
-        (["--set", "memory=much"], {}, "memory"),
-        (["--set", "qos=gold"], {}, "gold|QOS|qos"),
-        (["--set", "environment=/no/such/place"], {}, "cannot be imported|refused or failed"),
-        (["--set", "memory=900"], {}, "refused or failed"),
-        ([], {"PATH": "/usr/bin-none"}, "is not here: run this on a login node"),
-        (
-            ["--output", "s3://lesson/out"],
-            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
-            "s3://lesson",
-        ),
+        ({'"learn"': '"gpu"'}, "invalid partition"),
+        ({'"00:30:00"': '"soon"'}, "Invalid --time"),
+        ({'qos = ""': 'qos = "gold"'}, "qos"),
+        ({"mem_per_cpu_gb = 1": "mem_per_cpu_gb = 900"}, "[Mm]emory"),
     ],
-    ids=lambda value: str(value[-1]) if isinstance(value, list) and value else "",
 )
-def test_refused_before_submission(options, env, words, slurm, cluster):
-    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1"}
-    done = slurm("--wait", *options, env={**keys, **env})
-    assert done.code == 1
-    assert done.stdout == ""
-    assert re.search(words, done.stderr.partition("\nerror: ")[2] or done.stderr), done.stderr
-    assert not (done.folder / "_SUCCESS").exists()
+def test_what_sbatch_refuses_loses_nothing(toml, says, slurm, cluster, tmp_path):
+    mine = tmp_path / "output" / "06_local_to_slurm"
+    (mine / "kept").mkdir(parents=True)
+    (mine / "kept" / "00000.jsonl.gz").write_bytes(b"a run of last week")
+    (tmp_path / "output" / ".06_local_to_slurm.lock").touch()
+    done = slurm("--wait", toml=toml)
+    assert done.code == 1 and done.stdout == ""
+    assert re.search(f"sbatch: error: .*{says}", done.stderr)
+    assert "sbatch refused a job" in done.error and "slurm.toml" in done.error
+    assert "Traceback" not in done.stderr
+    where = done.error.strip().rpartition(" is in ")[2]
+    assert (tmp_path / where / "kept" / "00000.jsonl.gz").read_bytes() == b"a run of last week"
     assert queue(cluster) == ""
 
 
-def test_submitting_twice_is_refused(slurm, cluster, tmp_path):
-    """While jobs wait, a second submission would overwrite their list of ranks."""
-    env = {**os.environ, **cluster}
-    subprocess.run(["scontrol", "update", "partition=learn", "state=down"], env=env, check=True)
-    try:
-        settings = ("--set", "partition=learn")
-        # The check before submission needs a node, so the first run is made ready by hand.
-        done = slurm("--dry-run", *settings)
-        assert done.code == 0
-        job = subprocess.run(
-            ["sbatch", "--wrap=true", "--output=/dev/null"],
-            env=env, capture_output=True, text=True, check=True,
-        ).stdout.split()[-1]  # fmt: skip
-        folder = tmp_path / "output" / "06_local_to_slurm"
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text("{}")
-        write_stages(folder, [Stage("filter", "logs", "slurm_logs", 1, arrays=[job])])
-        again = slurm("--wait")
-        assert again.code == 1
-        assert f"scancel {job}" in again.stderr
-        assert jobs_of(folder) == [job]
-    finally:
-        subprocess.run(["scontrol", "update", "partition=learn", "state=up"], env=env, check=True)
-        subprocess.run(["scancel", job], env=env, check=True)
-        while queue(cluster):
-            time.sleep(0.5)
+def test_without_slurm_the_way_out_is_named(run):
+    done = run("06", "--wait", env={"PATH": "/nowhere"})
+    assert done.code == 1
+    assert "sbatch is not here: run this on a login node" in done.error
+    assert "local_cluster.py up" in done.error and "--local" in done.error
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_slurm_toml_is_refused(slurm):
+    done = slurm("--wait", toml={"mem_per_cpu_gb": "memory"})
+    assert done.code == 1
+    assert "no setting of a cluster is called memory" in done.error
 
 
 def test_from_and_to_an_object_store(slurm, bare, tmp_path, cluster):
-    """Input and output on s3://, keys from the environment and nowhere else."""
+    """With the commands on the page; keys come from the environment and stand nowhere else."""
+    page = (REPO / "spec" / "06_local_to_slurm.md").read_text(encoding="utf-8")
+    put = next(c for c in re.findall(r"```python\n(.*?)```", page, re.S) if "s3fs" in c)
     store = ObjectStore(tmp_path / "store")
     store.start()
     try:
-        env = store.environment()
-        fs = s3_filesystem(env)
-        fs.mkdir("lesson")
-        for path in sample("c4").iterdir():
-            fs.put(str(path), f"lesson/c4/{path.name}")
-        args = ("--wait", "--source", "s3://lesson/c4", "--output", "s3://lesson/out")
-        done = slurm(*args, env=env)
+        env = {**os.environ, **store.environment()}
+        words = [sys.executable, "-c", put]
+        subprocess.run(words, cwd=REPO, env=env, check=True, timeout=120)
+        done = slurm(
+            "--wait",
+            "--input",
+            "s3://lesson/c4",
+            env=store.environment(),
+            changes={"DOCUMENTS": '"s3://lesson/out"'},
+        )
         assert done.code == 0, done.stderr[-2000:]
-        assert done.stdout == bare("01").stdout
-        fs.invalidate_cache()
-        fs.get("lesson/out", str(tmp_path / "out"), recursive=True)
-        assert_same_documents(tmp_path / "out", bare)
-        again = slurm(*args, env=env)  # a fresh run empties what the run before wrote
-        assert again.code == 0, again.stderr[-2000:]
-        wrong = slurm(*args, env=env | {"AWS_SECRET_ACCESS_KEY": "wrong"})
-        assert wrong.code == 1
-        missing = slurm("--wait", "--output", "s3://no-such-bucket/out", env=env)
-        assert missing.code == 1
-        assert "no-such-bucket" in missing.stderr.rpartition("error: ")[2]
+        assert done.stdout == bare("06").stdout
+        assert {p.name for p in done.folder.iterdir()} == {"logs", "slurm_logs"}
+        s3_filesystem(env).get("lesson/out", str(tmp_path / "out"), recursive=True)
+        assert_same_documents(tmp_path / "out", bare("01").folder)
         secret = env["AWS_SECRET_ACCESS_KEY"].encode()
         for path in (tmp_path / "output").rglob("*"):
             assert path.is_dir() or secret not in path.read_bytes(), path
