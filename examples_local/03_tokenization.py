@@ -2,7 +2,7 @@
 
     python examples_local/03_tokenization.py
 
-5 seconds, 3 MB in output/03_tokenization. The page: spec/03_tokenization.md
+5 seconds, 3 MB; lesson 02 has fetched the language model. The page: spec/03_tokenization.md
 """
 
 import environment  # noqa: F401  (says what to activate, where DataTrove is missing)
