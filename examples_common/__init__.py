@@ -8,7 +8,7 @@ os.environ.setdefault("TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS", "")
 
 from .checks import check
 from .counts import counts
-from .language_model import language_model
+from .fetch import language_model
 from .lessons import lesson
 from .slurm import slurm_toml, wait_for
 from .tables import chart, funnel, table

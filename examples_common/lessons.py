@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from fasteners import InterProcessLock
@@ -19,7 +20,11 @@ from .errors import LessonError
 from .samples import sample as sample_folder
 from .slurm import cancel, queued
 
-OPTIONS = {  # of main's own parameters
+RESUME = "the same command with --resume continues"
+HELP = {
+    "input": "read the files in this folder, not the sample",
+    "output": "write to this folder, not to output/NN_name",
+    "resume": "keep the output, and skip the tasks that it completed",
     "local": "run here, without Slurm",
     "wait": "follow the jobs to their end",
     "compare": "compare two text files of your own, and no more",
@@ -37,135 +42,108 @@ def lesson(main: Callable[..., None], sample: str) -> None:
     with a sentence on stderr and exit code 1 when something is wrong, 2 for a wrong option.
     """
     script = Path(inspect.getfile(main)).resolve()
-    usage = inspect.getdoc(sys.modules[main.__module__]) or script.stem
-    parser = argparse.ArgumentParser(description=usage.partition("\n")[0])
-    parser.add_argument("--input", metavar="FOLDER", help="read your own files, not the sample")
-    parser.add_argument(
-        "--output", metavar="FOLDER", help=f"where to write (output/{script.stem} without it)"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="keep the output, and skip the tasks it completed"
-    )
-    extra = list(inspect.signature(main).parameters.values())[2:]
-    for parameter in extra:
-        how = {"action": "store_true"} if parameter.default is False else {"nargs": 2}
-        parser.add_argument(f"--{parameter.name}", help=OPTIONS[parameter.name], **how)
-    chosen = parser.parse_args()
-    more = {parameter.name: getattr(chosen, parameter.name) for parameter in extra}
-    out = Path(chosen.output or script.parent.parent / "output" / script.stem).resolve()
-    before: list[Path] = []
+    more = {p.name: p.default for p in list(inspect.signature(main).parameters.values())[2:]}
+    parser = argparse.ArgumentParser(description=str(sys.modules[main.__module__].__doc__))
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    for name, default in {"input": "", "output": "", "resume": False, **more}.items():
+        how = {False: {"action": "store_true"}, None: {"nargs": 2}}.get(default, {})
+        parser.add_argument(f"--{name}", help=HELP[name], **how)
+    chosen = vars(parser.parse_args())
+    out = Path(chosen["output"] or script.parent.parent / "output" / script.stem).resolve()
+    before = None
     try:
-        data = _input(chosen.input) if chosen.input else _shown(sample_folder(sample))
-        with _alone_in(out, data, chosen.resume) as aside:
-            before += aside
+        data = _input(chosen["input"]) if chosen["input"] else _shown(sample_folder(sample))
+        with _alone_in(out, data):
+            before = _prepare(out, chosen["resume"])
             with supervised():
-                main(data, _shown(out), **more)
+                main(data, _shown(out), **{name: chosen[name] for name in more})
+        return
     except KeyboardInterrupt:
-        _end(out, before, "stopped: the same command with --resume continues", 130)
+        text, code = f"stopped: {RESUME}", 130
     except Stopped as stop:
-        what = f"error: {stop}" if stop.args else "stopped"
-        code = 1 if stop.args else 143
-        _end(out, before, f"{what}: the same command with --resume continues", code)
+        text, code = (f"error: {stop}: {RESUME}", 1) if stop.args else (f"stopped: {RESUME}", 143)
     except Exception as error:
-        _end(out, before, f"error: {_sentence(error, out)}", 1)
+        text, code = f"error: {_sentence(error, script, out)}", 1
+    _say(text)
+    if before:
+        _say(f"What {_shown(out)} held before this run is in {_shown(before)}")
+    sys.exit(code)
 
 
 def _input(folder: str) -> str:
     """The reader's own folder, checked if it is on a disk; a URL as it is."""
+    path = Path(folder).expanduser()
     if "://" in folder:
         return folder
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        what = "is a file: give the folder that it is in" if path.exists() else "does not exist"
-        raise LessonError(f"--input {folder} {what}.")
-    if not any(path.iterdir()):
-        raise LessonError(f"--input {folder} is empty.")
-    return _shown(path.resolve())
+    if path.is_dir() and any(path.iterdir()):
+        return _shown(path.resolve())
+    what = "is empty" if path.is_dir() else "is a file" if path.exists() else "does not exist"
+    raise LessonError(f"--input {folder} {what}: give the folder in which your files are.")
 
 
 def _shown(path: Path) -> str:
     """A path as the reader would type it: relative where it is below the working folder."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-@contextmanager
-def _alone_in(out: Path, data: str, resume: bool) -> Iterator[list[Path]]:
-    """Hold the lock of an output folder and prepare it; gives what was moved aside, if anything.
-
-    The lock stands beside the folder, and says that a lesson wrote it.
-    """
-    shown = _shown(out)
-    if "://" not in data:
-        source = Path(data).resolve()
-        if out.is_relative_to(source) or source.is_relative_to(out):
-            raise LessonError(
-                f"the output {shown} and the input {data} lie in one another, and a reader would "
-                "read what the run writes: choose another --output."
-            )
-    path = out.with_name(f".{out.name}.lock")
-    if out.exists() and any(out.iterdir()) and not (resume or path.exists()):
-        raise LessonError(f"{shown} holds files that no lesson wrote: choose another --output.")
-    lock = InterProcessLock(path)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        alone = lock.acquire(blocking=False)
-    except OSError as error:
-        raise LessonError(f"{shown} cannot be written: {error.strerror or error}.") from error
-    if not alone:
-        raise LessonError(
-            f"another run is at work in {shown}: wait for its end, or choose another --output."
-        )
-    try:
-        yield _prepare(out, shown, resume)
-    finally:
-        lock.release()
-
-
-def _prepare(out: Path, shown: str, resume: bool) -> list[Path]:
-    if jobs := queued(out):
-        raise LessonError(
-            f"jobs of the run in {shown} are in the queue ({', '.join(jobs)}). Submitted again, "
-            "their tasks would run other files or none, and nobody would notice: wait for their "
-            f"end, or cancel them first: scancel {' '.join(jobs)}"
-        )
-    if resume:
-        if not out.exists():
-            raise LessonError(f"there is no run to resume in {shown}: leave out --resume.")
-        done = sum(1 for _ in out.glob("**/completions/[0-9]*"))
-        _say(
-            f"resuming {shown}: {done} tasks are complete and are skipped. Has the script or its "
-            "input changed since? Then start afresh, without --resume."
-        )
-        return []
-    if not out.exists() or not any(out.iterdir()):
-        out.mkdir(exist_ok=True)
-        return []
-    kept, number = out.parent / ".before", 1
-    aside = kept / out.name
-    while aside.exists():
-        number += 1
-        aside = kept / f"{out.name}.{number}"
-    kept.mkdir(exist_ok=True)
-    out.rename(aside)
-    out.mkdir()
-    _say(f"what was in {shown} is in {_shown(aside)} now")
-    return [aside]
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _end(out: Path, before: list[Path], text: str, code: int) -> None:
-    """End with a text, and with where the run is that was here before."""
-    _say(text)
-    if before:
-        _say(f"What {_shown(out)} held before this run is in {_shown(before[0])}")
-    sys.exit(code)
+@contextmanager
+def _alone_in(out: Path, data: str) -> Iterator[None]:
+    """Hold the lock of an output folder; it stands beside it, and says that a lesson wrote it."""
+    source, path = Path(data).resolve(), out.with_name(f".{out.name}.lock")
+    wrong = ""
+    if "://" not in data and (out.is_relative_to(source) or source.is_relative_to(out)):
+        wrong = f"and the input {data} lie in one another, and a reader would read what is written"
+    elif out.is_file() or (out.exists() and any(out.iterdir()) and not path.exists()):
+        wrong = "holds files that no lesson wrote"
+    lock = InterProcessLock(path)
+    try:
+        if not wrong:
+            out.mkdir(parents=True, exist_ok=True)
+            wrong = "" if lock.acquire(blocking=False) else "is at work: another run writes there"
+    except OSError as error:
+        wrong = f"cannot be written ({error.strerror})"
+    if wrong:
+        raise LessonError(f"the output {_shown(out)} {wrong}: choose another --output.")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _sentence(error: Exception, out: Path) -> str:
+def _prepare(out: Path, resume: bool) -> Path | None:
+    """Make the folder ready; returns where that is which was in it and had to make room."""
+    shown = _shown(out)
+    if jobs := queued(out):
+        raise LessonError(
+            f"jobs of the run in {shown} are in the queue ({', '.join(jobs)}). Submitted again, "
+            "their tasks would run other files or none, and nobody would notice: wait for their "
+            f"end, or cancel them first: scancel {' '.join(jobs)}"
+        )
+    if resume and not any(out.iterdir()):
+        raise LessonError(f"there is no run to resume in {shown}: leave out --resume.")
+    if resume:
+        done = sum(1 for _ in out.glob("**/completions/[0-9]*"))
+        _say(
+            f"resuming {shown}: {done} tasks are complete and are skipped. Has the script or its "
+            "input changed since? Then start afresh, without --resume."
+        )
+    if resume or not any(out.iterdir()):
+        return None
+    kept = out.parent / ".before"
+    kept.mkdir(exist_ok=True)
+    names = (out.name if n == 1 else f"{out.name}.{n}" for n in count(1))
+    aside = next(kept / name for name in names if not (kept / name).exists())
+    out.rename(aside)
+    out.mkdir()
+    _say(f"what was in {shown} is in {_shown(aside)} now")
+    return aside
+
+
+def _sentence(error: Exception, script: Path, out: Path) -> str:
     """What is wrong and how to mend it; of an error that nobody has logged yet, where it was."""
     text = str(error).strip() or type(error).__name__
     if isinstance(error, LessonError):
@@ -182,17 +160,13 @@ def _sentence(error: Exception, out: Path) -> str:
             "cluster of your own (python examples_slurm/local_cluster.py up), or use --local."
         )
     if isinstance(error, ImportError):
-        return f"{text}\nInstall what the lessons need: pip install -e ."
+        return f"{text}\nInstall what the lessons need: pip install -e {script.parent.parent}"
     if text.startswith("No files found on "):
         return (
             f"{text[:-1]}. Is this your input? Then no file's name fits the glob_pattern of the "
             "reader. Is this an output of the lesson? Then every document was dropped before."
         )
-    frames = traceback.extract_tb(error.__traceback__)
-    in_task = type(error.__cause__).__name__ == "RemoteTraceback" or any(
-        frame.name == "_run_for_rank" for frame in frames
-    )
-    if not in_task:
+    if "_run_for_rank" not in traceback.format_exc():  # with what a worker's error was caused by
         traceback.print_exc()
         return f"{type(error).__name__}: {text}"
     return (

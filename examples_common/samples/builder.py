@@ -345,6 +345,12 @@ def records(name: str, start: int, stop: int) -> Iterator[tuple[dict, dict]]:
     return map(_RECORDS[name], range(start, stop))
 
 
+def _set(name: str) -> Set:
+    if name not in SETS:
+        raise ValueError(f"there is no sample set {name!r}; choose from {', '.join(SETS)}")
+    return SETS[name]
+
+
 def build(name: str, folder: Path, docs: int | None = None, shards: int | None = None) -> Path:
     """Write a sample set to ``folder`` and its manifest beside it, as ``FOLDER.manifest.jsonl``.
 
@@ -356,9 +362,7 @@ def build(name: str, folder: Path, docs: int | None = None, shards: int | None =
     Raises ValueError for a name or number that makes no set. The folder appears only when it is
     whole.
     """
-    if name not in SETS:
-        raise ValueError(f"there is no sample set {name!r}; choose from {', '.join(SETS)}")
-    spec = SETS[name]
+    spec = _set(name)
     docs, shards = docs or spec.docs, shards or spec.shards
     if docs < 1 or shards < 1:
         raise ValueError("a sample set needs at least one document and one shard")
@@ -425,7 +429,7 @@ def sample(name: str, docs: int | None = None) -> Path:
     """Folder of a sample set, built on first use and again when its articles or builder change."""
     from fasteners import InterProcessLock
 
-    folder = SAMPLES / (name if docs in (None, SETS[name].docs) else f"{name}-{docs}")
+    folder = SAMPLES / (name if docs in (None, _set(name).docs) else f"{name}-{docs}")
     stamp = folder.with_name(folder.name + ".stamp")
     SAMPLES.mkdir(parents=True, exist_ok=True)
     with InterProcessLock(SAMPLES / ".lock"):
