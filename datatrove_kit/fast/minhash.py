@@ -23,6 +23,7 @@ from datatrove_kit.fast.words import REMEMBERED
 MERSENNE_PRIME = np.uint64(2**61 - 1)
 # Shingles that are hashed at a time: what 112 hashes of them take fits a processor's cache.
 BLOCK = 256
+DEPENDENT = object()
 # Documents that are written at a time.
 BATCH = 512
 
@@ -43,10 +44,10 @@ class FastMinhashSignature(MinhashDedupSignature):
         return xxh64_intdigest if hash_bytes is xxhash64 else hash_bytes
 
     @cached_property
-    def _normalized(self) -> dict[str, bytes | None]:
+    def _normalized(self) -> dict[str, bytes | object]:
         """Normalized words of each piece of text, joined by blanks, in UTF-8.
 
-        None for a piece whose words may depend on what is beside it.
+        DEPENDENT for a piece whose words may depend on what is beside it.
         """
         return {}
 
@@ -68,7 +69,7 @@ class FastMinhashSignature(MinhashDedupSignature):
         for piece, simple in zip(missing, parts, strict=True):
             known = all(part in split for part in simple)
             words = chain.from_iterable(map(split.get, simple)) if known else ()
-            self._normalized[piece] = " ".join(words).encode() if known else None
+            self._normalized[piece] = " ".join(words).encode() if known else DEPENDENT
 
     def get_shingles(self, text: str) -> np.ndarray:
         pieces = text.split()
@@ -77,9 +78,10 @@ class FastMinhashSignature(MinhashDedupSignature):
         except KeyError:
             self._learn(pieces)
             found = list(map(self._normalized.__getitem__, pieces))
-        if None in found:
+        try:
+            words = b" %b " % b" ".join(filter(None, found))
+        except TypeError:  # DEPENDENT cannot be joined
             return super().get_shingles(text)
-        words = b" %b " % b" ".join(filter(None, found))
         blanks = np.flatnonzero(np.frombuffer(words, np.uint8) == ord(" "))
         starts, ends = (blanks + 1).tolist(), blanks[self.config.n_grams :].tolist()
         hash_bytes = self._hash_bytes

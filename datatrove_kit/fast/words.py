@@ -95,7 +95,7 @@ class PieceTokenizer(WordTokenizer):
     def _learn(self, pieces: set[str]) -> None:
         self._special.update(piece for piece in pieces if BREAKS_SPACY in piece)
         self._words.update((piece, (piece,)) for piece in pieces if self._is_one_word(piece))
-        pieces = pieces.difference(self._special, self._words)
+        pieces = pieces.difference(self._special).difference(self._words)
         affixes, _ = self._affixes, self._changed  # would not outlive the zone if made in it
         ends_sentence = self.stock.tokenizer.get_pipe("sentencizer").punct_chars
         # spaCy keeps every string that it sees outside of a zone.
@@ -118,7 +118,7 @@ class PieceTokenizer(WordTokenizer):
         Args:
             pieces: strings without blanks in them, as ``str.split`` gives.
         """
-        missing = set(pieces).difference(self._words, self._special)
+        missing = set(pieces).difference(self._words).difference(self._special)
         if missing:
             if len(self._words) + len(self._special) + len(missing) > REMEMBERED:
                 for memory in (self._words, self._marks, self._special):
