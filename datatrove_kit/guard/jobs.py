@@ -1,4 +1,4 @@
-"""The jobs of a run: what was submitted for which stage, and what Slurm says of it."""
+"""The stages of a run and their jobs: what was submitted, and what Slurm says of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from datatrove_kit.errors import KitError
 from datatrove_kit.guard.fingerprint import label
 
 STAGES = "stages.json"
-
 EXCEPTION = re.compile(r"^(\w[\w.]*(?:Error|Exception|Exit)[^\n]*)", re.M)
 #: What tells most, first: Slurm's daemon on the node, the shell, srun.
 SLURM_SAYS = [
@@ -31,7 +31,7 @@ class Stage:
     """A stage of a run, and the jobs of its last submission.
 
     Attributes:
-        logs, slurm_logs: folders of its logs, below the folder of the run.
+        logs, slurm_logs: folders of its logs, seen from the folder of the run.
         tasks_per_job, max_array_size: tasks in an element of an array, elements in an array.
         arrays: ids of its arrays, in the order of the tasks; none if all tasks were complete.
         merge: id of the job that merges its statistics.
@@ -49,26 +49,22 @@ class Stage:
     @classmethod
     def of(cls, executor: PipelineExecutor, folder: Path) -> Stage:
         """The stage that an executor is, before it is submitted."""
-        logs = executor.logging_dir.path
-        return cls(
-            name=getattr(executor, "job_name", None) or label(executor, folder),
-            logs=label(executor, folder),
-            slurm_logs=os.path.relpath(
-                os.path.realpath(getattr(executor, "slurm_logs_folder", logs)), folder.resolve()
-            ),
-            tasks=executor.world_size,
-            tasks_per_job=getattr(executor, "tasks_per_job", 1),
-            max_array_size=getattr(executor, "max_array_size", -1),
-        )
+        logs, tasks = label(executor, folder), executor.world_size
+        if not hasattr(executor, "slurm_logs_folder"):
+            return cls(logs, logs, logs, tasks)
+        slurm_logs = os.path.realpath(executor.slurm_logs_folder)
+        slurm_logs = os.path.relpath(slurm_logs, folder.resolve())
+        size = executor.tasks_per_job, executor.max_array_size
+        return cls(executor.job_name, logs, slurm_logs, tasks, *size)
 
     def elements(self, folder: Path) -> dict[int, str]:
         """The element of an array, JOB_INDEX, that each submitted rank is part of."""
         if not self.arrays:
             return {}
         ranks = json.loads((folder / self.logs / "ranks_to_run.json").read_text())
+        most = self.max_array_size if self.max_array_size > 0 else len(ranks)
         found = {}
         for position, rank in enumerate(ranks):
-            most = self.max_array_size if self.max_array_size > 0 else len(ranks)
             array, index = divmod(position // self.tasks_per_job, most)
             found[rank] = f"{self.arrays[array]}_{index}"
         return found
@@ -76,10 +72,8 @@ class Stage:
     def why_failed(self, folder: Path, rank: int, outcome: str = "") -> tuple[str, Path]:
         """The error of a task that failed, and the log that shows it.
 
-        From the task's log if it has an error, else from what Slurm has logged of its job.
-
-        Args:
-            outcome: the state that Slurm gives to its job, if any.
+        From the task's log if it has an error, else from what Slurm has logged of its job, with
+        ``outcome``, the state that Slurm gives to it.
         """
         started = folder / self.logs / "ranks_to_run.json"
         own = folder / self.logs / f"logs/task_{rank:05d}.log"
@@ -113,6 +107,11 @@ def stages_in(folder: Path) -> list[Stage]:
     return [Stage(**record) for record in json.loads(path.read_text())] if path.exists() else []
 
 
+def jobs_of(folder: Path) -> list[str]:
+    """Ids of the jobs that were submitted for the run in a folder."""
+    return [job for stage in stages_in(folder) for job in (*stage.arrays, stage.merge) if job]
+
+
 def command(*words: str, timeout: float = 30) -> str:
     """Output of one of Slurm's commands.
 
@@ -120,13 +119,13 @@ def command(*words: str, timeout: float = 30) -> str:
     """
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise KitError(
-            f"{words[0]} is not here: run this on a login node of your cluster, or with a "
+            f"{words[0]} is not here: run this on a login node of your cluster, or use a "
             "LocalPipelineExecutor."
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise KitError(f"{' '.join(words)} gave no answer in {timeout:.0f} s.") from error
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise KitError(f"{' '.join(words)} gave no answer in {timeout:.0f} s.") from None
     if done.returncode:
         raise KitError(f"{words[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
@@ -135,19 +134,18 @@ def command(*words: str, timeout: float = 30) -> str:
 def in_queue(jobs: list[str], *which: str) -> dict[str, str]:
     """Those of our jobs that Slurm still holds, array tasks apart, with state and reason.
 
-    Args:
-        which: options of squeue, such as ``--states=all`` for what has ended of late as well.
+    ``which`` are options of squeue, such as ``--states=all`` for what has ended of late as well.
     """
     if not jobs:
         return {}
     words = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}"]
     lines = command(*words, "--format=%A %F_%K %T %r", *which).splitlines()
-    found = {}
-    for line in lines:
-        job, name, state, reason = line.split(maxsplit=3)
-        if job in jobs or name.partition("_")[0] in jobs:
-            found[name] = f"{state} {reason}"
-    return found
+    rows = [line.split(maxsplit=3) for line in lines]
+    return {
+        name: f"{state} {reason}"
+        for job, name, state, reason in rows
+        if job in jobs or name.partition("_")[0] in jobs
+    }
 
 
 def outcomes(jobs: list[str]) -> dict[str, str]:
@@ -155,27 +153,20 @@ def outcomes(jobs: list[str]) -> dict[str, str]:
 
     From the queue, and for what has left it from the accounting, if the cluster keeps one.
     """
+    found: dict[str, str] = {}
     words = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}"]
-    try:
+    with suppress(KitError):
         lines = command(*words, "--format=jobid,state").splitlines() if jobs else []
-    except KitError:
-        lines = []
-    found = dict(line.split("|") for line in lines)
-    # The accounting is some seconds behind.
-    found |= {n: s.split()[0] for n, s in in_queue(jobs, "--states=all").items()}
+        found |= dict(line.split("|") for line in lines)
+    found |= in_queue(jobs, "--states=all")  # the accounting is some seconds behind
     return {name: state.split()[0] for name, state in found.items()}
-
-
-def jobs_of(folder: Path) -> list[str]:
-    """Ids of the jobs that were submitted for the run in a folder."""
-    return [job for stage in stages_in(folder) for job in (*stage.arrays, stage.merge) if job]
 
 
 def refuse_if_queued(folder: Path) -> None:
     """A run with jobs in the queue must not be submitted again: their list of ranks would be
     overwritten, and documents be lost with every job completed (seen with DataTrove 0.10.1)."""
     jobs = jobs_of(folder)
-    if jobs and (waiting := in_queue(jobs)):
+    if waiting := in_queue(jobs):
         raise KitError(
             f"jobs of the run in {folder} are in the queue ({', '.join(waiting)}): wait for their "
             f"end, or cancel them first: scancel {' '.join(jobs)}"

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import partial
@@ -26,13 +26,21 @@ from datatrove_kit.guard import slurm
 from datatrove_kit.guard.fingerprint import Fingerprint, differences, label, step_name
 from datatrove_kit.guard.jobs import Stage, refuse_if_queued, write_stages
 from datatrove_kit.guard.processes import Stopped, supervised
-from datatrove_kit.guard.tasks import LOCK, alone_in, discard, examine, guard, output_folders
+from datatrove_kit.guard.tasks import (
+    LOCK,
+    RECORD,
+    alone_in,
+    discard,
+    examine,
+    guard,
+    output_folders,
+    readers_of,
+)
 from datatrove_kit.readers.listing import Listing, input_files
 
-RECORD, SUCCESS, FINDINGS = "run.json", "_SUCCESS", "check.json"
+SUCCESS, FINDINGS = "_SUCCESS", "check.json"
 #: What an extractor counts as lost, in words.
 LOST = {"timeout": "time-outs", "broken_process": "broken processes", "clean_error": "errors"}
-S3_PART_BYTES = 5 << 20  # the smallest part of a multipart upload, by S3's rules
 SHOWN = 5  # names in an error
 
 
@@ -44,17 +52,17 @@ def run(
     overwrite: bool = False,
     wait: bool = True,
 ) -> list[list[Counter]] | None:
-    """Run executors one after the other, and prove what they did; for ``executor.run()``.
+    """Run executors one after the other, and prove what they did; in place of ``executor.run()``.
 
-    Everything is validated first, on Slurm with a small job; a folder with a run in it stays as it
-    is until then. At the end ``check.json`` says what was found, and ``_SUCCESS`` that the run is
+    Everything is validated first, on Slurm with a small job; until then a run that is in the folder
+    stays as it is. At the end ``check.json`` says what was found, and ``_SUCCESS`` that the run is
     whole.
 
     Args:
-        executors: one executor, several, or the last of a chain by ``depends``; all local or all
-            on Slurm. They stay as they are.
-        folder: for the lock, the record and the findings, on this machine (of a cluster: on a disk
-            that all nodes share). The logging folders lie below it.
+        executors: one executor, several, or the last of a chain by ``depends``; all local or all on
+            Slurm. They stay as they are.
+        folder: for the lock, the record and the findings, on a disk that all nodes share. The
+            logging folders lie below it; output may go anywhere.
         resume: continue the run in the folder: its completed tasks are not run again.
         overwrite: remove the run in the folder, and what it wrote elsewhere, and start afresh.
         wait: on Slurm, wait for the end of the jobs.
@@ -88,15 +96,13 @@ def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counte
     """What each step counted, one Counter a step, summed over all tasks or for one ``rank``.
 
     Read from the statistics that every task saves, so that a resumed run counts the tasks of the
-    run before as well; their ``stats.json`` and what ``run()`` returns do not.
+    run before as well; DataTrove's ``stats.json`` and what ``run()`` returns do not.
     """
-    ranks = range(executor.world_size) if rank is None else [rank]
     totals: list[Counter] = [Counter() for _ in executor.pipeline]
-    for task in ranks:
-        with executor.logging_dir.open(f"stats/{task:05d}.json", "r") as stream:
-            steps = json.load(stream)
-        steps_with_stats = [i for i, s in enumerate(executor.pipeline) if hasattr(s, "stats")]
-        for index, step in zip(steps_with_stats, steps, strict=True):
+    with_stats = [i for i, step in enumerate(executor.pipeline) if hasattr(step, "stats")]
+    for task in range(executor.world_size) if rank is None else [rank]:
+        steps = json.loads(executor.logging_dir.read_text(f"stats/{task:05d}.json"))
+        for index, step in zip(with_stats, steps, strict=True):
             for name, value in step["stats"].items():
                 totals[index][name] += value["total"] if isinstance(value, dict) else value
     return totals
@@ -107,21 +113,18 @@ def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counte
 
 def _chain(executors: PipelineExecutor | Iterable[PipelineExecutor]) -> list[PipelineExecutor]:
     """Copies of all executors in the order to run them in, each depending on the one before."""
-    found: dict[int, PipelineExecutor] = {}
-
-    def add(executor: PipelineExecutor) -> None:
-        if getattr(executor, "depends", None):
-            add(executor.depends)
-        found.setdefault(id(executor), executor)
-
-    for executor in [executors] if isinstance(executors, PipelineExecutor) else executors:
-        add(executor)
-    stages = list(map(copy, found.values()))
+    todo = [executors] if isinstance(executors, PipelineExecutor) else list(executors)
+    found: list[PipelineExecutor] = []
+    for executor in todo:
+        before = len(found)
+        while executor and executor not in found:
+            found.insert(before, executor)
+            executor = executor.depends
+    stages = list(map(copy, found))
     for before, stage in zip([None, *stages], stages, strict=False):
-        on_slurm = isinstance(stage, SlurmPipelineExecutor)
-        stage.depends = before if on_slurm else None  # local ones run in a loop
-        if on_slurm:
-            stage.job_id = None
+        # Local ones run in a loop.
+        stage.depends = before if isinstance(stage, SlurmPipelineExecutor) else None
+        stage.job_id = None
     return stages
 
 
@@ -130,69 +133,49 @@ def _validate(stages: Sequence[PipelineExecutor], folder: Path) -> None:
     kinds = [k for k in (LocalPipelineExecutor, SlurmPipelineExecutor) if isinstance(stages[0], k)]
     if not kinds or not all(isinstance(stage, kinds[0]) for stage in stages):
         raise KitError("give executors that are all LocalPipelineExecutor or all Slurm's.")
-    taken: dict[str, str] = {}
-    top = f"{folder.resolve()}{os.sep}"
+    taken: set[str] = set()
     for stage in stages:
         logs = os.path.realpath(stage.logging_dir.path)
-        if (
-            not stage.logging_dir.is_local()
-            or not f"{logs}{os.sep}".startswith(top)
-            or (logs in taken or f"{logs}{os.sep}" == top)
-        ):
+        if not stage.logging_dir.is_local() or label(stage, folder)[0] == "." or logs in taken:
             raise KitError(
                 f"each executor needs a logging folder of its own below {folder}, and {logs} is "
                 f'none: give logging_dir="{folder}/logs", or .../logs/NAME for several.'
             )
-        taken[logs] = "logs"
         if not stage.skip_completed or getattr(stage, "local_tasks", stage.tasks) != stage.tasks:
             raise KitError(
                 "skip_completed=False and local_tasks run tasks again or in part: leave them out; "
                 "overwrite=True starts a run afresh."
             )
-        for step, output in output_folders(stage).values():
-            taken.setdefault(output.path, type(step).__name__)
+        taken |= {logs, *output_folders(stage)}
     for path in taken:
-        if within := [inner for inner in taken if inner.startswith(f"{path}{os.sep}")]:
+        if within := [inner for inner in taken if inner != path and _is_within(inner, path)]:
             raise KitError(
                 f"{path} holds {within[0]}, and what is in it could not be told apart: give each "
                 f"writer, and the logs, a folder of its own, such as {path}/kept."
             )
 
 
-def _reads(stage: PipelineExecutor) -> list[tuple[int, BaseDiskReader]]:
-    steps = enumerate(stage.pipeline, 1)
-    return [(number, step) for number, step in steps if isinstance(step, BaseDiskReader)]
-
-
 def _is_within(path: str, outer: str) -> bool:
     return f"{path}{os.sep}".startswith(f"{outer.rstrip(os.sep)}{os.sep}")
 
 
-def _reads_twice_or_not(reader: BaseDiskReader, listing: Listing, times: Counter) -> str:
-    """How often a reader reads its files, where that is not once; nothing if all is well."""
-    unread = [name for name in listing.files if not times[name]] if reader.limit == -1 else []
-    twice = [name for name, number in times.items() if number > 1]
-    foreign = [
-        f"{name} ({_why_left_out(name, listing)})" for name in times if name not in listing.files
-    ]
-    found = [("not read", unread), ("read twice", twice), ("read and no input", foreign)]
-    return "; ".join(
-        f"{what}: {', '.join(names[:SHOWN])}"
-        + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        for what, names in found
-        if names
-    )
+def _misread(reader: BaseDiskReader, listing: Listing, times: Counter) -> str:
+    """Which files of a reader are not read once, by how often each is; nothing if all is well."""
+    why = {n: w for n, w in listing.left_out.items() if n[-1:] != "/"}
+    for name in times:
+        above = [w for n, w in listing.left_out.items() if n[-1:] == "/" and name.startswith(n)]
+        why.setdefault(name, *above[:1] or ["not in the list of input files"])
+    found = {
+        "not read": [n for n in listing.files if not times[n] and reader.limit == -1],
+        "read twice": [n for n, number in times.items() if number > 1],
+        "read and no input": [f"{n} ({why[n]})" for n in times if n not in listing.files],
+    }
+    return "; ".join(f"{what}: {_some(names)}" for what, names in found.items() if names)
 
 
-def _why_left_out(name: str, listing: Listing) -> str:
-    return next(
-        (
-            w
-            for n, w in listing.left_out.items()
-            if n == name or (n[-1] == "/" and name[: len(n)] == n)
-        ),
-        "not in the list of input files",
-    )
+def _some(names: Sequence[str], shown: int = SHOWN, by: str = ", ") -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return by.join(names[:shown]) + more
 
 
 # ---- a run -----------------------------------------------------------------------------------
@@ -202,26 +185,23 @@ class _Run:
     """One run in its folder; making it prepares the folder, once nothing speaks against it."""
 
     def __init__(self, stages: list, folder: Path, resume: bool, overwrite: bool):
-        self.stages, self.folder = stages, folder
+        self.stages, self.folder, self.top = stages, folder, str(folder.resolve())
         self.on_slurm = isinstance(stages[0], SlurmPipelineExecutor)
         self._known: dict[str, dict[str, dict[str, int]]] = {}
         self._read: dict[str, dict] = {}
         self._lost: Counter = Counter()
         before = self._before(resume, overwrite)
-        self.listings = dict(self._inputs())
-        files = {name: listing.files for name, listing in self.listings.items()}
+        self.inputs = dict(self._inputs())
+        files = {name: listing.files for name, listing in self.inputs.items()}
         record = Fingerprint(folder).of(stages, files)
         if resume and (changed := list(differences(before["made of"], record))):
-            more = f"; and {len(changed) - 10} more" if len(changed) > 10 else ""
             raise KitError(
                 f"the run in {folder} cannot be resumed, since its tasks would not fit together: "
-                f"{'; '.join(changed[:10])}{more}. Make it as it was, or start afresh with "
+                f"{_some(changed, 10, '; ')}. Make it as it was, or start afresh with "
                 "overwrite=True."
             )
         outside = self._outside(before)
-        if self.on_slurm and any(s.get_incomplete_ranks() for s in stages if resume or not before):
-            slurm.preflight(stages, folder)
-        elif self.on_slurm and before and not resume:
+        if self.on_slurm and (not resume or any(s.get_incomplete_ranks() for s in stages)):
             slurm.preflight(stages, folder)
         if resume:
             (folder / SUCCESS).unlink(missing_ok=True)
@@ -242,15 +222,14 @@ class _Run:
 
     def _before(self, resume: bool, overwrite: bool) -> dict:
         """The record of the run in the folder, if there is one and it may go or go on."""
-        old = self.folder / RECORD
-        if old.exists():
+        if (self.folder / RECORD).exists():
             if not (resume or overwrite):
                 state = "a finished" if (self.folder / SUCCESS).exists() else "an unfinished"
                 raise KitError(
                     f"{self.folder} holds {state} run: continue it with resume=True, or remove it "
                     "and start afresh with overwrite=True."
                 )
-            return json.loads(old.read_text())
+            return json.loads((self.folder / RECORD).read_text())
         if resume:
             raise KitError(f"there is no run to resume in {self.folder}: leave out resume=True.")
         if others := {p.name for p in self.folder.iterdir()} - {LOCK, f"{RECORD}.part"}:
@@ -260,81 +239,66 @@ class _Run:
             )
         return {}
 
-    def _inputs(self):
+    def _inputs(self) -> Iterator[tuple[str, Listing]]:
         """The input files of each reader that reads what the run does not write itself."""
         written: list[str] = []
         for stage in self.stages:
-            for number, reader in _reads(stage):
+            for number, reader in readers_of(stage):
                 path, name = reader.data_folder.path, step_name(stage, number, self.folder)
-                if any(
-                    _is_within(path, w)
-                    or _is_within(w, path)
-                    and _is_within(path, str(self.folder.resolve()))
-                    for w in written
-                ):
+                inside = _is_within(path, self.top)
+                if any(_is_within(path, w) or (inside and _is_within(w, path)) for w in written):
                     continue
-                if _is_within(path, str(self.folder.resolve())):
-                    raise KitError(f"{name} reads {path}, which is in the run's folder: move it.")
-                yield name, self._input(reader, name)
+                listing = input_files(reader)
+                if inside or not listing.files:
+                    what = "is in the run's folder" if inside else "holds no input file"
+                    raise KitError(f"{name}: {path} {what}. Give it another folder.")
+                if listing.left_out:
+                    left = [f"{n} ({why})" for n, why in listing.left_out.items()]
+                    print(f"not read: {_some(left)}", file=sys.stderr)
+                if not hasattr(reader, "accounts"):
+                    if reader.paths_file:
+                        files = get_shard_from_paths_file(reader.paths_file, 0, 1)
+                    else:
+                        how = {"recursive": reader.recursive, "glob_pattern": reader.glob_pattern}
+                        files = reader.data_folder.list_files(**how)
+                    if wrong := _misread(reader, listing, Counter(files)):
+                        raise KitError(
+                            f"{name} would not read its input as it is. {wrong}. Read it with "
+                            "tolerant(), or name the files with glob_pattern or paths_file."
+                        )
+                yield name, listing
             written += output_folders(stage)
-
-    def _input(self, reader: BaseDiskReader, name: str) -> Listing:
-        listing = input_files(reader)
-        if not listing.files:
-            raise KitError(f"{name}: there is no input file in {reader.data_folder.path}.")
-        if listing.left_out:
-            left = [f"{n} ({why})" for n, why in listing.left_out.items()]
-            more = " ..." if len(left) > SHOWN else ""
-            print(f"not read: {', '.join(left[:SHOWN])}{more}", file=sys.stderr)
-        if not hasattr(reader, "accounts"):
-            if reader.paths_file:
-                files = get_shard_from_paths_file(reader.paths_file, 0, 1)
-            else:
-                how = {"recursive": reader.recursive, "glob_pattern": reader.glob_pattern}
-                files = reader.data_folder.list_files(**how)
-            if wrong := _reads_twice_or_not(copy(reader), listing, Counter(files)):
-                raise KitError(
-                    f"{name} would not read its input as it is. {wrong}. Read it with tolerant(), "
-                    "or name the files with glob_pattern or paths_file."
-                )
-        return listing
 
     def _outside(self, before: dict) -> dict[str, DataFolder]:
         """Output folders that are not in the run's folder, by address; fit to be written to."""
-        top = str(self.folder.resolve())
+        folders = [there for stage in self.stages for _, there in output_folders(stage).values()]
         outside = {
             there.resolve_paths(""): there
-            for stage in self.stages
-            for _, there in output_folders(stage).values()
-            if not _is_within(os.path.realpath(there.path), top) or not there.is_local()
+            for there in folders
+            if not (there.is_local() and _is_within(os.path.realpath(there.path), self.top))
         }
-        if others := set(before.get("outside", [])) - set(outside):
+        if others := {*before.get("outside", [])} - {*outside}:
             raise KitError(
                 f"the run in {self.folder} wrote to {min(others)}, and this one does not: give it "
                 "a folder of its own."
             )
-        tried = set()
         for address, there in outside.items():
             try:
-                if address not in before.get("outside", []) and there.find(""):
-                    raise KitError(
-                        f"{address} holds files that no run in {self.folder} wrote: choose another "
-                        "place, or empty it yourself."
-                    )
-                if (store := address.split("/")[:3]) not in tried and not there.is_local():
-                    tried.add(tuple(store))
-                    _check_store(there)
-            except FileNotFoundError as error:
+                files = there.find("") if there.exists("") else []
                 if not there.is_local():
-                    raise KitError(f"{address} cannot be written: no such bucket.") from error
-            except KitError:
-                raise
+                    there.pipe_file(".writable", b"yes")
+                    there.rm_file(".writable")
             except Exception as error:
                 raise KitError(
-                    f"{address} cannot be written: {error}. Endpoint and keys come from "
+                    f"{address} cannot be written: {error}. For S3, endpoint and keys come from "
                     "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from your "
                     "AWS profile."
                 ) from error
+            if files and address not in before.get("outside", []):
+                raise KitError(
+                    f"{address} holds files that no run in {self.folder} wrote: choose another "
+                    "place, or empty it yourself."
+                )
         return outside
 
     def execute(self, wait: bool) -> list[list[Counter]] | None:
@@ -342,7 +306,7 @@ class _Run:
         try:
             for stage in self.stages:
                 guard(stage)
-            counts = self._on_slurm(wait) if self.on_slurm else [*map(self._here, self.stages)]
+            counts = self._submit(wait) if self.on_slurm else list(map(self._here, self.stages))
             if counts is not None:
                 self._conclude()
         except KitError as error:
@@ -356,9 +320,6 @@ class _Run:
         try:
             with supervised(clean_up):
                 stage.run()
-        except Exception as error:
-            clean_up()
-            raise KitError(self._explain(stage, error)) from error
         except BaseException as error:
             clean_up()
             if isinstance(error, Stopped) and error.args:
@@ -366,14 +327,23 @@ class _Run:
                     f"{error}. What its task wrote was removed. Run it again with resume=True; "
                     "with fewer workers each has more memory."
                 ) from None
-            raise
+            if not isinstance(error, Exception):
+                raise
+            missing = len(stage.get_incomplete_ranks())
+            task = f"task {error.task}" if hasattr(error, "task") else "each task"
+            raise KitError(
+                f"{missing} of {stage.world_size} tasks did not complete, and what they wrote was "
+                f"removed. The first error was {type(error).__name__}: {error}\nThe log of {task} "
+                f"is in {stage.logging_dir.path}/logs.\n"
+                "Mend the cause and run it again with resume=True."
+            ) from error
         return self._check(stage)
 
-    def _on_slurm(self, wait: bool) -> list[list[Counter]] | None:
+    def _submit(self, wait: bool) -> list[list[Counter]] | None:
         jobs = slurm.submit(self.stages, self.folder)
         if jobs and not wait:
             print(f"submitted: jobs {' '.join(jobs)}. When they are done, or to see what failed:")
-            print("run it again with resume=True. To stop them: scancel " + " ".join(jobs))
+            print(f"run it again with resume=True. To stop them: scancel {' '.join(jobs)}")
             return None
         try:
             slurm.wait(self.stages, self.folder)
@@ -382,62 +352,64 @@ class _Run:
                 f"the jobs go on without this script: {' '.join(jobs)}. To stop them: scancel."
             ) from None
         except KitError:
-            # A store that cannot be reached is no second error: tasks clean up before they run.
             for stage in self.stages:
+                # A store that cannot be reached is no second error: tasks clean up before they run.
                 with suppress(Exception):
                     _discard_incomplete(stage)
             for stage in self.stages:
                 if not stage.get_incomplete_ranks():
                     self._check(stage)  # a stage without a result explains why the next one failed
             raise
-        return [self._check(stage) for stage in self.stages]
+        return list(map(self._check, self.stages))
 
     def _check(self, stage: PipelineExecutor) -> list[Counter]:
         """What the steps of a finished stage counted; raises KitError if it cannot be trusted."""
-        ranks = examine(stage, self._known)
-        counts = counters(stage)
-        for number, reader in _reads(stage):
+        ranks, counts = examine(stage, self._known), counters(stage)
+        for number, reader in readers_of(stage):
             accounts = [files for rank in ranks for files in rank[number].items()]
             self._check_reader(reader, step_name(stage, number, self.folder), accounts)
         for step, count in zip(stage.pipeline, counts, strict=True):
             if isinstance(step, BaseExtractor):
                 self._lost += Counter({why: count[why] for why in LOST if count[why]})
             if isinstance(step, DiskWriter) and not count["total"]:
-                dropped = ", ".join(
+                dropped = [
                     f"{earlier.name} {number['dropped']}"
                     for earlier, number in zip(stage.pipeline, counts, strict=True)
                     if number["dropped"]
-                )
+                ]
                 raise KitError(
-                    f"every document was dropped before {step.output_folder.path} ({dropped}): "
-                    "loosen a threshold, or look at what was removed."
+                    f"every document was dropped before {step.output_folder.path} "
+                    f"({', '.join(dropped)}): loosen a threshold, or look at what was removed."
                 )
         return counts
 
     def _check_reader(self, reader: BaseDiskReader, name: str, accounts: list) -> None:
         """Compare the files that the tasks read, each with its account, with those there are."""
-        times = Counter()
+        times: Counter = Counter()
         for file, account in accounts:
             times[file] += account.get("times", 1)
-        path, listing = reader.data_folder.path, input_files(reader)
-        given = self.listings.get(name, listing)
-        if listing.files != given.files:
+        path, listing, read = reader.data_folder.path, input_files(reader), dict(accounts)
+        if listing.files != self.inputs.get(name, listing).files:
             raise KitError(f"{name}: the files in {path} changed while they were read.")
-        if wrong := _reads_twice_or_not(reader, given, times):
-            raise KitError(
-                f"{name} did not read its input as it is. {wrong}. Read it with tolerant()."
-            )
+        if wrong := _misread(reader, listing, times):
+            raise KitError(f"{name} did not read its input as it is. {wrong}.")
         documents = sum(account["documents"] for _, account in accounts)
-        if name in self.listings:
-            self._read |= dict(accounts)
+        if name in self.inputs:
+            self._read |= read
             if not documents:
-                raise KitError(_why_nothing(reader, dict(accounts)))
+                rejected, _, damage = _tally(read)
+                why = [f"{number} records: {reason}" for reason, number in rejected.items()]
+                raise KitError(
+                    f"no document was read from {path}: "
+                    f"{'; '.join(why + damage) or 'its files are empty'}. Text is read from the "
+                    f'field "{reader.text_key}": text_key= names another one.'
+                )
             return
         written = sum(
             file.get("documents", 0)
             for folder, files in self._known.items()
             for n, file in files.items()
-            if _is_within(f"{folder}/{n}", path) and f"{folder}/{n}"[len(path) + 1 :] in times
+            if os.path.relpath(f"{folder}/{n}", path) in times
         )
         if documents != written and reader.limit == -1:
             raise KitError(
@@ -452,35 +424,33 @@ class _Run:
         """
         rejected, skipped, damage = _tally(self._read)
         known = [a["records"] for a in self._read.values() if a["records"] is not None]
-        files = sum(map(len, self._known.values()))
-        stages = {label(stage, self.folder): stage.world_size for stage in self.stages}
-        documents = sum(account["documents"] for account in self._read.values())
-        self._report(
-            {
-                "whole": not damage,
-                "records": sum(known) if len(known) == len(self._read) else None,
-                "documents": documents,
-                "skipped": skipped,
-                "rejected": rejected,
-                "lost": self._lost,
-                "damage": damage,
-                "left out": {name: found.left_out for name, found in self.listings.items()},
-                "input": self._read,
-                "stages": stages,
-                "files": files,
-            }
-        )
-        found = [f"{len(self._read)} files", f"{sum(known)} records", f"{documents} read"]
+        findings = {
+            "whole": not damage,
+            "records": sum(known) if len(known) == len(self._read) else None,
+            "documents": sum(account["documents"] for account in self._read.values()),
+            "skipped": skipped,
+            "rejected": rejected,
+            "lost": self._lost,
+            "damage": damage,
+            "left out": {name: listing.left_out for name, listing in self.inputs.items()},
+            "input": self._read,
+            "stages": {label(stage, self.folder): stage.world_size for stage in self.stages},
+            "files": sum(map(len, self._known.values())),
+        }
+        self._report(findings)
+        found = [f"{len(self._read)} files", f"{sum(known)} records"]
         if len(known) < len(self._read):
-            found[1] = f"records of {len(self._read) - len(known)} not counted"
+            found[1] = f"the records of {len(self._read) - len(known)} could not be counted"
+        elif not damage and not all(account["to_end"] for account in self._read.values()):
+            found[1] += " (up to the reader's limit)"
+        found += [f"{findings['documents']} read"]
         found += [f"{skipped.total()} no pages"] if skipped else []
         found += [f"{rejected.total()} rejected"] if known else []
         found += [f"{number} lost to {LOST[why]}" for why, number in self._lost.items()]
-        if not all(account["to_end"] for account in self._read.values()) and not damage:
-            found[1] += " (up to the reader's limit)"
         print(
             f"\nThe run {'is not whole' if damage else 'is whole'}. Input: {', '.join(found)}. "
-            f"Tasks complete: {sum(stages.values())}. Files checked: {files}."
+            f"Tasks complete: {sum(findings['stages'].values())}. "
+            f"Files checked: {findings['files']}."
         )
         if damage:
             raise KitError(
@@ -493,15 +463,6 @@ class _Run:
     def _report(self, findings: dict) -> None:
         (self.folder / FINDINGS).write_text(json.dumps(findings, indent=1) + "\n")
 
-    def _explain(self, stage: PipelineExecutor, error: Exception) -> str:
-        failed = stage.get_incomplete_ranks()
-        task = f"task {error.task}" if hasattr(error, "task") else "each task"
-        return (
-            f"{len(failed)} of {stage.world_size} tasks did not complete, and what they wrote was "
-            f"removed. The first error was {type(error).__name__}: {error}\nThe log of {task} is "
-            f"in {stage.logging_dir.path}/logs.\nMend the cause and run it again with resume=True."
-        )
-
 
 def _tally(read: dict[str, dict]) -> tuple[Counter, Counter, list[str]]:
     """Over all input files: rejected and skipped records by reason, and what is damaged."""
@@ -513,31 +474,5 @@ def _tally(read: dict[str, dict]) -> tuple[Counter, Counter, list[str]]:
     return rejected, skipped, damage
 
 
-def _why_nothing(reader: BaseDiskReader, read: dict[str, dict]) -> str:
-    rejected, _, damage = _tally(read)
-    why = [f"{number} records: {reason}" for reason, number in rejected.items()] + damage
-    return (
-        f"no document was read from {reader.data_folder.path}: "
-        f"{'; '.join(why) or 'its files are empty'}. Text is read from the field "
-        f'"{reader.text_key}": text_key= names another one.'
-    )
-
-
 def _discard_incomplete(stage: PipelineExecutor) -> None:
     discard(stage, stage.get_incomplete_ranks())
-
-
-def _check_store(there: DataFolder) -> None:
-    """Write, read and remove a file in a remote folder, on S3 in two parts as large ones are.
-
-    Uses the client's own checksums; a store that does not know them refuses here, not in a task.
-    """
-    size = S3_PART_BYTES + 1
-    with there.open(".reachable", "wb", block_size=S3_PART_BYTES) as stream:
-        stream.write(bytes(size))
-    try:
-        there.invalidate_cache()
-        if there.info(".reachable")["size"] != size:
-            raise OSError("a file came back with another size than it was written with")
-    finally:
-        there.rm_file(".reachable")

@@ -6,8 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import copy
 from importlib.metadata import version
 from pathlib import Path
@@ -18,30 +17,32 @@ import dill
 from datatrove.executor import SlurmPipelineExecutor
 
 from datatrove_kit.errors import KitError
-from datatrove_kit.guard.jobs import (
-    Stage,
-    command,
-    in_queue,
-    jobs_of,
-    outcomes,
-    stages_in,
-    write_stages,
-)
+from datatrove_kit.guard import jobs as record
+from datatrove_kit.guard.jobs import Stage, command, jobs_of
 
 POLL_SECONDS = 1.0
 CHECK_SECONDS = 60
-ARGUMENTS = (
-    "partition, qos, time, mem_per_cpu_gb, cpus_per_task, max_array_size and sbatch_args are "
-    "arguments of SlurmPipelineExecutor"
-)
-#: Of sbatch_args, those that decide where a job may run, which srun knows as well.
-WHERE = ("account", "constraint", "exclude", "nodelist", "reservation")
 #: Exit codes of the small job.
 NO_ENVIRONMENT, NO_FOLDER, NO_PACKAGES = 31, 32, 33
+#: What tasks need, since their pipeline is pickled here.
+NEEDED = f"{sys.version_info[:2]} {version('datatrove')}"
 IMPORTS = (
     "import sys, datatrove_kit; from importlib.metadata import version; "
     "sys.exit(f'{sys.version_info[:2]} {version(\"datatrove\")}' != sys.argv[1])"
 )
+#: Of sbatch_args, those that decide where a job may run, which srun knows as well.
+WHERE = ("account", "constraint", "exclude", "nodelist", "reservation")
+ARGUMENTS = (
+    "\npartition, qos, time, mem_per_cpu_gb, cpus_per_task, max_array_size and sbatch_args are "
+    "arguments of SlurmPipelineExecutor."
+)
+FAILURES = {
+    NO_FOLDER: "{folder} is not seen there: choose a folder on a disk that all nodes share",
+    NO_ENVIRONMENT: "the environment cannot be activated: env_command, venv_path (its file "
+    "bin/activate) and condaenv of SlurmPipelineExecutor name it",
+    NO_PACKAGES: "Python and datatrove {needed}, with datatrove_kit, are not there: install them, "
+    "or name another environment with env_command, venv_path or condaenv",
+}
 
 
 def preflight(stages: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
@@ -56,48 +57,45 @@ def preflight(stages: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
             if stage.partition not in partitions:
                 raise KitError(
                     f"there is no partition {stage.partition!r}; this cluster has "
-                    f"{', '.join(sorted(partitions))}. {ARGUMENTS}."
+                    f"{', '.join(sorted(partitions))}."
                 )
             stage.slurm_logs_folder = passing
-            jobs = -(-stage.tasks // stage.tasks_per_job)
-            most = stage.max_array_size if stage.max_array_size > 0 else jobs
+            elements = -(-stage.tasks // stage.tasks_per_job)
+            most = stage.max_array_size if stage.max_array_size > 0 else elements
+            arguments = stage.get_sbatch_args(min(elements, most))
             script = Path(passing, "script")
-            script.write_text(
-                stage.get_launch_file_contents(stage.get_sbatch_args(min(jobs, most)), "true")
-            )
+            script.write_text(stage.get_launch_file_contents(arguments, "true"))
             try:
                 command("sbatch", "--test-only", str(script))
             except KitError as error:
                 raise KitError(
-                    f"Slurm would not run the stage {stage.job_name}: {error} {ARGUMENTS}."
+                    f"Slurm would not run the stage {stage.job_name}: {error}{ARGUMENTS}"
                 ) from None
     # Stages mostly share their environment; each one is tried once.
     for stage in {(s.partition, _activation(s)): s for s in stages}.values():
-        _try_on_a_node(stage, folder)
+        _try_on_a_node(stage, folder.resolve())
 
 
 def _activation(stage: SlurmPipelineExecutor) -> str:
-    """What a job of the stage runs first; it ends the job if it fails."""
+    """What a job of the stage runs first; here it ends the job if it fails."""
     stage = copy(stage)
-    if not stage.condaenv or stage.env_command:
+    if stage.env_command or not stage.condaenv:
         first = stage.env_command or (f"source {stage.venv_path}" if stage.venv_path else "true")
         stage.env_command = f"{{ {first}\n}} || exit {NO_ENVIRONMENT}"
-    return stage.get_launch_file_contents({}, "")
+    return stage.get_launch_file_contents({}, "set +x")
 
 
 def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
-    here = f"{sys.version_info[:2]} {version('datatrove')}"
+    words = ["srun", f"--partition={stage.partition}", "--ntasks=1", "--time=00:02:00"]
+    words += [f"--mem-per-cpu={stage.mem_per_cpu_gb}G", f"--immediate={CHECK_SECONDS}"]
+    words += [f"--qos={stage.qos}"] if stage.qos else []
+    words += [f"--{k}={v}" for k, v in stage._sbatch_args.items() if k in WHERE]
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-from-a-node") as probe:
         script = (
-            f"{_activation(stage)}\nset +x\n"
-            f"test -e {quote(str(Path(probe.name).resolve()))} || exit {NO_FOLDER}\n"
+            f"{_activation(stage)}\ntest -e {quote(probe.name)} || exit {NO_FOLDER}\n"
             f"command -v launch_pickled_pipeline || exit {NO_PACKAGES}\n"
-            f"python -c {quote(IMPORTS)} {quote(here)} || exit {NO_PACKAGES}\n"
+            f"python -c {quote(IMPORTS)} {quote(NEEDED)} || exit {NO_PACKAGES}\n"
         )
-        words = ["srun", f"--partition={stage.partition}", "--ntasks=1", "--time=00:02:00"]
-        words += [f"--mem-per-cpu={stage.mem_per_cpu_gb}G", f"--immediate={CHECK_SECONDS}"]
-        words += [f"--qos={stage.qos}"] if stage.qos else []
-        words += [f"--{k}={v}" for k, v in stage._sbatch_args.items() if k in WHERE]
         try:
             done = subprocess.run(
                 [*words, "--job-name=preflight", "bash", "-c", script],
@@ -105,47 +103,16 @@ def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
                 text=True,
                 timeout=CHECK_SECONDS + 60,
             )
+            said, code = done.stderr.strip()[-500:], done.returncode
         except subprocess.TimeoutExpired:
-            done = None
-    if done is None or "Unable to allocate" in done.stderr and "immediate" in done.stderr.lower():
+            said, code = "Unable to allocate immediately", 1
+    if "Unable to allocate" in said and "immediate" in said.lower():
         print("the cluster is busy; folder and environment are not checked", file=sys.stderr)
-        return
-    said = done.stderr.strip()[-500:]
-    if done.returncode == NO_FOLDER:
-        raise KitError(
-            f"{folder.resolve()} is not seen from a compute node: choose a folder on a disk that "
-            "all nodes share."
-        )
-    if done.returncode in (NO_ENVIRONMENT, NO_PACKAGES):
-        what = "the environment could not be activated"
-        if done.returncode == NO_PACKAGES:
-            what = f"Python and datatrove {here} with datatrove_kit are not there"
-        raise KitError(
-            f"on a compute node {what}: env_command, venv_path (the file bin/activate) and condaenv"
-            f" of SlurmPipelineExecutor name the environment.\n{said}"
-        )
-    if done.returncode:
-        raise KitError(f"a small job was refused or failed: {said}. {ARGUMENTS}.")
-
-
-@contextmanager
-def _launched_by(launch: Callable[..., str]) -> Iterator[None]:
-    before = datatrove_slurm.launch_slurm_job
-    datatrove_slurm.launch_slurm_job = launch
-    # Steps travel to the nodes by value, but not the constants of the script that they use: dill
-    # takes these along only when told to, and the tasks would end in a NameError.
-    recurse, dill.settings["recurse"] = dill.settings["recurse"], True
-    try:
-        yield
-    finally:
-        datatrove_slurm.launch_slurm_job = before
-        dill.settings["recurse"] = recurse
-
-
-def cancel(jobs: list[str]) -> None:
-    """Take jobs out of the queue, whatever their state."""
-    if jobs:
-        subprocess.run(["scancel", *jobs], capture_output=True, timeout=30)
+    elif code in FAILURES:
+        what = FAILURES[code].format(folder=folder, needed=NEEDED)
+        raise KitError(f"on a compute node, {what}.\n{said}")
+    elif code:
+        raise KitError(f"a small job was refused or failed: {said}{ARGUMENTS}")
 
 
 def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str]:
@@ -157,8 +124,8 @@ def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str
     Raises KitError when Slurm refuses; then no job is left behind.
     """
     stages = [Stage.of(executor, folder) for executor in executors]
-    write_stages(folder, stages)
-    datatroves = datatrove_slurm.launch_slurm_job
+    record.write_stages(folder, stages)
+    datatroves, recurse = datatrove_slurm.launch_slurm_job, dill.settings["recurse"]
 
     def launch(contents: str, retriever: Callable, *args: str) -> str:
         for stage in stages:
@@ -168,21 +135,29 @@ def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str
                 job = datatroves(contents, retriever, *args)
                 stage.arrays += [job] if is_array else []
                 stage.merge = stage.merge if is_array else job
-                write_stages(folder, stages)
+                record.write_stages(folder, stages)
                 return ":".join(stage.arrays) if is_array else job
         raise ValueError("a job of no stage of this run")
 
+    datatrove_slurm.launch_slurm_job = launch
+    # Steps travel to the nodes by value, but not the constants of the script that they use: dill
+    # takes these along only when told to, and the tasks would end in a NameError.
+    dill.settings["recurse"] = True
     try:
-        with _launched_by(launch):
-            executors[-1].launch_job()
+        executors[-1].launch_job()
     except BaseException as error:
-        cancel(jobs_of(folder))
+        _cancel(jobs_of(folder))
         if isinstance(error, subprocess.CalledProcessError):
-            raise KitError(
-                f"sbatch refused the job ({error}); see its message above. {ARGUMENTS}."
-            ) from None
+            raise KitError(f"sbatch refused the job, see its message above.{ARGUMENTS}") from None
         raise
+    finally:
+        datatrove_slurm.launch_slurm_job, dill.settings["recurse"] = datatroves, recurse
     return jobs_of(folder)
+
+
+def _cancel(jobs: list[str]) -> None:
+    if jobs:
+        subprocess.run(["scancel", *jobs], capture_output=True, timeout=30)
 
 
 def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
@@ -193,7 +168,7 @@ def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
     """
     jobs, shown = jobs_of(folder), ""
     while True:
-        waiting = in_queue(jobs)
+        waiting = record.in_queue(jobs)
         missing = [executor.get_incomplete_ranks() for executor in executors]
         progress = "  ".join(
             f"{executor.job_name} {executor.tasks - len(ranks)}/{executor.tasks}"
@@ -208,15 +183,14 @@ def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
         if not waiting or (stuck and len(held) == len(waiting)):
             break
         time.sleep(POLL_SECONDS)
-    cancel(jobs if stuck else [])
-    for stage, executor, ranks in zip(stages_in(folder), executors, missing, strict=True):
+    _cancel(jobs if stuck else [])
+    for stage, ranks in zip(record.stages_in(folder), missing, strict=True):
         if ranks:
-            outcome = outcomes(jobs).get(stage.elements(folder).get(ranks[0], ""), "")
+            outcome = record.outcomes(jobs).get(stage.elements(folder).get(ranks[0], ""), "")
             why, log = stage.why_failed(folder, ranks[0], outcome)
             raise KitError(
                 f"{len(ranks)} of {stage.tasks} tasks of {stage.name} did not complete, the first "
                 f"is task {ranks[0]}: {why}\nIts log: {log}\n"
-                f"Slurm's logs: {executor.slurm_logs_folder}\n"
-                "Mend the cause and run it again with resume=True: only what did not complete is "
-                "submitted."
+                f"Slurm's logs: {folder / stage.slurm_logs}\nMend the cause and run it again with "
+                "resume=True: only what did not complete is submitted."
             )

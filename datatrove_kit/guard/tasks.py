@@ -1,9 +1,8 @@
-"""Tasks that check their files: a completion of one is worth believing.
+"""Tasks that check their files, so that a completion is worth believing.
 
 A task of a guarded executor claims its rank, removes what an earlier attempt at it left, runs,
 reads its own files back to their end, compares them with what its writers counted, and only then is
-marked complete. So the check at the end, on one machine as on a thousand, is no more than a
-listing.
+marked complete. The check at the end, on one machine as on a thousand, is no more than a listing.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ from fasteners import InterProcessLock
 from datatrove_kit.errors import KitError
 from datatrove_kit.guard.processes import belong_to_parent
 
-LOCK = "run.lock"
+#: Files of a run's folder: who is at work in it, and what the run is.
+LOCK, RECORD = "run.lock", "run.json"
 #: Folders of a logging folder, each with a file a rank: who works on it, and what it left.
 OWNERS, CHECKED = "owners", "checked"
 BLOCK = 1 << 20
@@ -44,7 +44,7 @@ BLOCK = 1 << 20
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder, which the end of this process frees, however it ends.
 
-    A folder that holds nothing else at the end is removed.
+    The lock is removed at the end if there is no run in the folder, and so is an empty folder.
 
     Raises KitError that names the run that holds it.
     """
@@ -63,9 +63,9 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.lockfile.flush()
         yield
     finally:
-        if [path.name for path in folder.iterdir()] == [LOCK]:
+        if not (folder / RECORD).exists():
             (folder / LOCK).unlink()
-            with suppress(OSError):  # somebody may have come in
+            with suppress(OSError):  # it holds something else
                 folder.rmdir()
         lock.release()
 
@@ -89,12 +89,8 @@ def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
     discard(executor, [rank])
     # A copy, since tasks of one Slurm job would add their statistics to those of the one before.
     pipeline, executor.pipeline = executor.pipeline, deepcopy(executor.pipeline)
-    read = {
-        number: _noting(step)
-        for number, step in enumerate(executor.pipeline, 1)
-        if isinstance(step, BaseDiskReader)
-    }
-    executor.mark_rank_as_completed = partial(_complete, executor, owner, read)
+    plain = {number: _note(step) for number, step in readers_of(executor)}
+    executor.mark_rank_as_completed = partial(_complete, executor, owner, plain)
     try:
         return type(executor)._run_for_rank(executor, rank, *args, **kwargs)
     except Exception as error:
@@ -105,27 +101,31 @@ def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
         del executor.mark_rank_as_completed
 
 
-def _noting(reader: BaseDiskReader) -> dict[str, dict]:
-    """Make a reader note what it reads of each file, unless it accounts for its files itself."""
-    if hasattr(reader, "accounts"):
-        return reader.accounts
+def _note(reader: BaseDiskReader) -> dict[str, dict]:
+    """Make a plain reader note what it reads of each file; a tolerant one has its own accounts."""
     accounts: dict[str, dict] = {}
     read_file = reader.read_file
 
     def read_and_note(name: str):
-        empty = {"times": 0, "documents": 0, "rejected": {}, "skipped": {}, "damage": []}
-        account = accounts.setdefault(name, {"records": None, **empty, "to_end": False})
+        nothing = {"rejected": {}, "skipped": {}, "damage": [], "to_end": False}
+        new = {"times": 0, "records": None, "documents": 0, **nothing}
+        account = accounts.setdefault(name, new)
         account["times"] += 1
-        for document in read_file(name):
-            account["documents"] += 1
-            yield document
-        account["to_end"] = True
+        try:
+            for document in read_file(name):
+                account["documents"] += 1
+                yield document
+            account["to_end"] = True
+        except GeneratorExit:  # at the document after the last one that ``limit`` allows
+            account["documents"] -= 1
+            raise
 
-    reader.read_file = read_and_note
+    if not hasattr(reader, "accounts"):
+        reader.read_file = read_and_note
     return accounts
 
 
-def _complete(executor: PipelineExecutor, owner: str, read: dict, rank: int) -> None:
+def _complete(executor: PipelineExecutor, owner: str, plain: dict, rank: int) -> None:
     """Mark a rank as completed, once its files hold what its writers counted.
 
     Raises RuntimeError when they do not, or when another process has claimed the rank since.
@@ -133,28 +133,24 @@ def _complete(executor: PipelineExecutor, owner: str, read: dict, rank: int) -> 
     found: dict[str, dict[str, dict]] = {}
     for folder, name in files_of(executor, [rank]):
         found.setdefault(folder.path, {})[name] = read_back(folder, name)
-    counted = Counter()
-    for writer in _writers(executor):
-        total = writer.stats.stats.get("total")
-        counted[writer.output_folder.path] += int(total.total) if total else 0
+    counted: Counter = Counter()
+    for step in _writing(executor):
+        if isinstance(step, DiskWriter):
+            total = step.stats.stats.get("total")
+            counted[step.output_folder.path] += int(total.total) if total else 0
     for path, number in counted.items():
         there = sum(file.get("documents", 0) for file in found.get(path, {}).values())
         if there != number:
             raise RuntimeError(f"task {rank} wrote {number} documents to {path}; {there} are there")
-    for number, files in read.items():
-        reader = executor.pipeline[number - 1]
-        # A tolerant reader may have begun its accounts anew when it ran.
-        read[number] = files = getattr(reader, "accounts", files)
-        for name, account in files.items():
+    read = {n: getattr(step, "accounts", plain[n]) for n, step in readers_of(executor)}
+    for number, reader in readers_of(executor):
+        for name, account in read[number].items():
             _balance(reader, name, account)
-    report = {
-        "read": read,
-        "wrote": {_relative(executor, path): files for path, files in found.items()},
-    }
+    wrote = {_relative(executor, path): files for path, files in found.items()}
     if executor.logging_dir.read_text(f"{OWNERS}/{rank:05d}") != owner:
         raise RuntimeError(f"another process has taken over task {rank}: this one ends")
     with executor.logging_dir.open(f"{CHECKED}/{rank:05d}.json", "w") as stream:
-        json.dump(report, stream)
+        json.dump({"read": read, "wrote": wrote}, stream)
     type(executor).mark_rank_as_completed(executor, rank)
 
 
@@ -165,6 +161,7 @@ def _balance(reader: BaseDiskReader, name: str, account: dict) -> None:
         if account["records"] != (known := account["documents"] + sum(counted)):
             raise RuntimeError(f"{name} has {account['records']} records, {known} accounted for")
         return
+    # An adapter of the user's may drop records as it likes.
     own_adapter = reader.adapter.__func__ is not type(reader)._default_adapter
     if account["to_end"] and reader.data_folder.is_local() and not own_adapter:
         account["records"] = _records(reader, name)
@@ -181,10 +178,7 @@ def _records(reader: BaseDiskReader, name: str) -> int | None:
         with reader.data_folder.open(name, "rb", compression=reader.compression) as lines:
             return sum(not line.isspace() for line in lines)
     if isinstance(reader, ParquetReader):
-        import pyarrow.parquet as pq
-
-        with reader.data_folder.open(name, "rb") as stream:
-            return pq.ParquetFile(stream).metadata.num_rows
+        return read_back(reader.data_folder, name)["documents"]
     return None
 
 
@@ -223,22 +217,21 @@ def _relative(executor: PipelineExecutor, path: str) -> str:
     return os.path.relpath(path, executor.logging_dir.path) if os.path.isabs(path) else path
 
 
-def _writers(executor: PipelineExecutor) -> Iterator[DiskWriter]:
-    for step in executor.pipeline:
-        for writer in (step, getattr(step, "exclusion_writer", None)):
-            if isinstance(writer, DiskWriter):
-                yield writer
+def readers_of(executor: PipelineExecutor) -> list[tuple[int, BaseDiskReader]]:
+    """The steps that read files, with their numbers; the first step is number 1."""
+    steps = enumerate(executor.pipeline, 1)
+    return [(number, step) for number, step in steps if isinstance(step, BaseDiskReader)]
+
+
+def _writing(executor: PipelineExecutor) -> list[PipelineStep]:
+    steps = [s for s in executor.pipeline for s in (s, getattr(s, "exclusion_writer", None))]
+    return [step for step in steps if getattr(step, "output_folder", None) is not None]
 
 
 def output_folders(executor: PipelineExecutor) -> dict[str, tuple[PipelineStep, DataFolder]]:
     """The folders that an executor writes to, by path, with the step that does."""
-    folders = {}
-    for step in executor.pipeline:
-        for owner in (step, getattr(step, "exclusion_writer", None)):
-            if getattr(owner, "output_folder", None) is not None:
-                folder = get_datafolder(owner.output_folder)
-                folders[folder.path] = (step, folder)
-    return folders
+    steps = [(step, get_datafolder(step.output_folder)) for step in _writing(executor)]
+    return {folder.path: (step, folder) for step, folder in steps}
 
 
 def rank_of(name: str) -> int | None:
@@ -289,29 +282,27 @@ def examine(
 
     Raises KitError when a rank is incomplete, or when there are other files than its tasks left.
     """
-    if missing := executor.get_incomplete_ranks(skip_completed=True):
+    logs, read = executor.logging_dir, []
+    if missing := executor.get_incomplete_ranks():
         raise KitError(
-            f"{len(missing)} of {executor.world_size} tasks of {executor.logging_dir.path} did not "
-            "complete: run it again with resume=True."
+            f"{len(missing)} of {executor.world_size} tasks of {logs.path} did not complete: run "
+            "it again with resume=True."
         )
-    read = []
     for rank in range(executor.world_size):
-        report = json.loads(executor.logging_dir.read_text(f"{CHECKED}/{rank:05d}.json"))
+        report = json.loads(logs.read_text(f"{CHECKED}/{rank:05d}.json"))
         read.append({int(number): accounts for number, accounts in report["read"].items()})
         for path, files in report["wrote"].items():
             if path.startswith(os.pardir):
-                path = os.path.normpath(os.path.join(executor.logging_dir.path, path))
+                path = os.path.normpath(os.path.join(logs.path, path))
             known.setdefault(path, {}).update(files)
     for path, (_, folder) in output_folders(executor).items():
         folder.invalidate_cache()
         listing = folder.find("", detail=True) if folder.exists("") else {}
         there = {n: i["size"] for n, i in listing.items() if i["type"] == "file"}
         left = {n: file["bytes"] for n, file in known.get(path, {}).items()}
-        wrong = [n for n in there | left if there.get(n) != left.get(n)]
-        if wrong:
+        if wrong := sorted(n for n in there | left if there.get(n) != left.get(n)):
             raise KitError(
-                f"{path} does not hold what the tasks left there: {', '.join(sorted(wrong)[:5])} "
-                "came, went or changed since. Something else writes there; run it again with "
-                "overwrite=True."
+                f"{path} does not hold what the tasks left there: {', '.join(wrong[:5])} came, went"
+                " or changed since. Something else writes there; run it again with overwrite=True."
             )
     return read

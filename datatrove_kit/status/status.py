@@ -12,8 +12,8 @@ from tabulate import tabulate
 
 from datatrove_kit.errors import KitError
 from datatrove_kit.guard.jobs import Stage, in_queue, jobs_of, outcomes, stages_in
-from datatrove_kit.guard.runs import FINDINGS, RECORD, SUCCESS
-from datatrove_kit.guard.tasks import LOCK, OWNERS
+from datatrove_kit.guard.runs import FINDINGS, SUCCESS
+from datatrove_kit.guard.tasks import LOCK, OWNERS, RECORD
 
 STATES = ("complete", "failed", "running", "waiting")
 #: Failed tasks that are shown, and characters of each error.
@@ -35,8 +35,12 @@ class Progress:
     reasons: Counter = field(default_factory=Counter)
     errors: dict[int, tuple[str, Path]] = field(default_factory=dict)
 
-    def count(self, state: str) -> int:
-        return sum(found == state for found in self.states.values())
+    def row(self) -> list:
+        """Name, tasks, number of tasks in each state, and why they wait."""
+        why = [f"{r} ({MEANS[r]})" if r in MEANS else r for r, _ in self.reasons.most_common()]
+        states = Counter(self.states.values())
+        numbers = [states[state] for state in STATES]
+        return [self.stage.name, self.stage.tasks, *numbers, ", ".join(why)]
 
 
 def show_status(run: str) -> None:
@@ -49,25 +53,22 @@ def show_status(run: str) -> None:
         found = sorted(str(path.parent) for path in folder.glob(f"**/{RECORD}"))
         raise KitError(
             f"there is no run in {run}: give the folder that a run writes to"
-            + (f", such as {found[0]}." if found else " (it holds run.json).")
+            + (f", such as {found[0]}." if found else f" (it holds {RECORD}).")
         )
-    command = json.loads((folder / RECORD).read_text())["command"]
     jobs = jobs_of(folder)
-    queue = in_queue(jobs)
-    alive = _is_held(folder)
-    ended = outcomes(jobs)
-    found = [_progress(folder, stage, queue, ended, alive) for stage in stages_in(folder)]
-    print(f"{folder}\nstarted by: {command}")
-    rows = [[p.stage.name, p.stage.tasks, *map(p.count, STATES), _why(p.reasons)] for p in found]
-    print(f"\nStages\n\n{tabulate(rows, ['stage', 'tasks', *STATES, 'why they wait'])}")
-    failed = [(p, rank, *error) for p in found for rank, error in p.errors.items()]
+    queue, ended, alive = in_queue(jobs), outcomes(jobs), _is_held(folder)
+    stages = [_progress(folder, stage, queue, ended, alive) for stage in stages_in(folder)]
+    print(f"{folder}\nstarted by: {json.loads((folder / RECORD).read_text())['command']}")
+    rows = tabulate([p.row() for p in stages], ["stage", "tasks", *STATES, "why they wait"])
+    print(f"\nStages\n\n{rows}")
+    failed = [(p.stage.name, rank, *error) for p in stages for rank, error in p.errors.items()]
     if failed:
-        rows = [[p.stage.name, rank, why[:WIDTH]] for p, rank, why, _ in failed[:SHOWN]]
+        rows = [[name, rank, why[:WIDTH]] for name, rank, why, _ in failed[:SHOWN]]
         print(f"\nFailed tasks\n\n{tabulate(rows, ['stage', 'task', 'error'])}")
         if len(failed) > SHOWN:
             print(f"... and {len(failed) - SHOWN} more")
         print(f"\nThe log of the first: {failed[0][3]}")
-    print(f"\nNext: {_next(folder, found, queue, alive)}")
+    print(f"\nNext: {_next(folder, stages, queue, alive)}")
 
 
 def _is_held(folder: Path) -> bool:
@@ -85,31 +86,24 @@ def _progress(
     folder: Path, stage: Stage, queue: dict[str, str], ended: dict[str, str], alive: bool
 ) -> Progress:
     progress = Progress(stage)
-    logs = folder / stage.logs
-    complete = {path.name for path in (logs / "completions").glob("*")}
-    elements, first = stage.elements(folder), {}
+    logs, elements, first = folder / stage.logs, stage.elements(folder), {}
     for rank in range(stage.tasks):
-        name = f"{rank:05d}"
-        if name in complete:
-            progress.states[rank] = "complete"
-            continue
-        element = elements.get(rank)
-        if element in first:  # a job runs its tasks one after the other
+        element = elements.get(rank, "")
+        if (logs / f"completions/{rank:05d}").exists():
+            state, reason = "complete", ""
+        elif element in first:  # a job runs its tasks one after the other
             waits = first[element][0] == "waiting"
             state, reason = first[element] if waits else ("waiting", "for another task of its job")
         elif element:
-            state, reason = first[element] = _on_slurm(
-                queue.get(element, ""),
-                ended.get(element, ""),
-                stage.slurm_log(folder, rank).is_file(),
-            )
+            log, queued = stage.slurm_log(folder, rank).is_file(), queue.get(element, "")
+            state, reason = first[element] = _on_slurm(queued, ended.get(element, ""), log)
         else:
-            state, reason = _here(folder, logs / OWNERS / name, alive)
+            state, reason = _here(folder, logs / OWNERS / f"{rank:05d}", alive)
         progress.states[rank] = state
         if state == "waiting":
             progress.reasons[reason] += 1
         if state == "failed":
-            progress.errors[rank] = stage.why_failed(folder, rank, ended.get(element or "", ""))
+            progress.errors[rank] = stage.why_failed(folder, rank, ended.get(element, ""))
     return progress
 
 
@@ -135,24 +129,19 @@ def _here(folder: Path, claim: Path, alive: bool) -> tuple[str, str]:
     return "waiting", "for a worker" if alive else "the run has stopped"
 
 
-def _why(reasons: Counter) -> str:
-    named = (f"{r} ({MEANS[r]})" if r in MEANS else r for r, _ in reasons.most_common())
-    return ", ".join(named)
-
-
-def _next(folder: Path, found: list[Progress], queue: dict[str, str], alive: bool) -> str:
+def _next(folder: Path, stages: list[Progress], queue: dict[str, str], alive: bool) -> str:
     if (folder / SUCCESS).exists():
         return "nothing, the run is whole."
-    total = Counter(state for p in found for state in p.states.values())
+    total = Counter(state for p in stages for state in p.states.values())
     moving = [name for name, why in queue.items() if not why.startswith("PENDING Dependency")]
-    if moving or (queue and not total["failed"]) or (alive and not queue):
-        if all(why == "PENDING BeginTime" for why in map(queue.get, moving)) and moving:
-            return f"wait two minutes, or: scontrol update JobId={moving[0]} StartTime=now"
-        return ("mend the cause; " if total["failed"] else "") + "wait, and look again."
     mend = "mend the cause, " if total["failed"] else ""
+    if moving or (queue and not mend) or (alive and not queue):
+        if moving and all(queue[name] == "PENDING BeginTime" for name in moving):
+            return f"wait two minutes, or: scontrol update JobId={moving[0]} StartTime=now"
+        return f"{mend}wait, and look again."
     if queue:
         mend += f"scancel {' '.join(jobs_of(folder))}, "
     if not mend and not total["waiting"] and (folder / FINDINGS).exists():
-        mend = json.loads((folder / FINDINGS).read_text()).get("error", "")
-        mend += "\n" if mend else ""
+        error = json.loads((folder / FINDINGS).read_text()).get("error", "")
+        return error or "run it again with resume=True."
     return f"{mend}run it again with resume=True."

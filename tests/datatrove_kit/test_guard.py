@@ -17,22 +17,16 @@ from backports import zstd
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.io import get_datafolder
+from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from examples_common.errors import LessonError
-from datatrove_kit.guard.tasks import (
-    LOCK,
-    alone_in,
-    differences,
-    examine,
-    files_of,
-    fingerprint,
-    guard,
-    rank_of,
-    read_back,
-)
-from examples_common.vocabularies import train
+from datatrove_kit import KitError, guard
+from datatrove_kit.guard.fingerprint import Fingerprint, differences
+from datatrove_kit.guard.tasks import LOCK, alone_in, examine, files_of, rank_of, read_back
+from datatrove_kit.guard.tasks import guard as guarded
+from datatrove_kit.readers import tolerant
 
 NOISE = random.Random(0)
 TEXTS = ["".join(NOISE.choices("abcdefgh ", k=500)) for _ in range(200)]
@@ -107,7 +101,12 @@ def test_statistics_are_read_back(tmp_path):
 
 def test_token_files_are_read_back(tmp_path):
     """As DataTrove writes them, with two bytes a token; one token less does not agree."""
-    train("bpe", [], 257, ["<end>"]).save(str(tmp_path / "bytes.json"))
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*alphabet, "<end>"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(tmp_path / "bytes.json"))
     step = DocumentTokenizer(
         str(tmp_path / "tokens"), str(tmp_path / "bytes.json"), eos_token="<end>", seed=1
     )
@@ -159,7 +158,7 @@ def executor(tmp_path, *more, writer=JsonlWriter) -> LocalPipelineExecutor:
         workers=1,
         logging_dir=str(tmp_path / "logs"),
     )
-    guard(made)
+    guarded(made)
     return made
 
 
@@ -178,7 +177,7 @@ def test_a_run_in_good_order(writer, tmp_path):
     done = executor(tmp_path, writer=writer)
     done.run()
     known: dict = {}
-    assert examine(done, known) == {}  # no reader, so nothing was read
+    assert examine(done, known) == [{}, {}]  # no reader, so nothing was read
     out = tmp_path / "out"
     sizes = {name: file["bytes"] for name, file in known[str(out)].items()}
     assert sizes == {p.name: p.stat().st_size for p in out.iterdir()}
@@ -196,7 +195,7 @@ def test_a_task_that_wrote_less_than_it_counted_is_not_complete(tmp_path):
     with pytest.raises(RuntimeError, match=r"task 0 wrote 10 documents to .*out; 9 are there"):
         done.run()
     assert done.get_incomplete_ranks() == [0, 1]
-    with pytest.raises(LessonError, match=r"2 of 2 tasks .* did not complete: .* with --resume"):
+    with pytest.raises(KitError, match=r"2 of 2 tasks .* did not complete: .* with resume=True"):
         examine(done, {})
 
 
@@ -220,7 +219,7 @@ def test_what_an_attempt_left_is_removed_before_the_next(tmp_path):
     again = executor(tmp_path)
     assert [name for _, name in files_of(again, [1])] == ["00001.jsonl.gz", "below/00001.jsonl.gz"]
     again.run()
-    assert examine(again, {}) == {}
+    assert examine(again, {}) == [{}, {}]
     assert not (tmp_path / "out/below/00001.jsonl.gz").exists()
     assert (tmp_path / "out/00000.jsonl.gz").stat().st_ino == before.st_ino
 
@@ -238,25 +237,38 @@ def test_files_that_are_not_as_the_tasks_left_them(harm, tmp_path):
     done = executor(tmp_path)
     done.run()
     harm(tmp_path / "out")
-    with pytest.raises(LessonError, match=r"0000\d.jsonl.gz came, went or changed since"):
+    with pytest.raises(KitError, match=r"0000\d.jsonl.gz came, went or changed since"):
         examine(done, {})
 
 
 # ---- the same run ------------------------------------------------------------------------------
 
 SCRIPT = '''
-"""Lesson."""
+"""A script of somebody's."""
 import re
+from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline.filters import LambdaFilter, SamplerFilter
+from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.pipeline.writers import JsonlWriter
+
 LIMIT = 3
-NAMES = ["a", "b"]
+NAMES = {"b", "a"}
+LETTER = re.compile("a")
 UNUSED = 1
 
 def helper(text):
-    return re.sub("a", "b", text)
+    """Without some letters."""
+    return LETTER.sub("b", text)
 
-class Step:
+class Step(BaseFilter):
+    ends = (".", "!")
+
+    def __init__(self, most):
+        super().__init__()
+        self.most = most
+
     def filter(self, doc):
-        return len(helper(doc)) > LIMIT
+        return LIMIT < len(helper(doc.text)) < self.most
 
 def unused():
     return UNUSED
@@ -264,57 +276,328 @@ def unused():
 def show(stats):
     print(stats)
 
-def main(settings=None):
-    show([Step(), NAMES])
+def executor(out, tasks=4, workers=2):
+    shortest = 10
+    return LocalPipelineExecutor(
+        [
+            LambdaFilter(lambda doc: len(doc.text) > shortest),
+            LambdaFilter(lambda doc: doc.id in NAMES),
+            Step(100),
+            SamplerFilter(0.5, seed=1),
+            JsonlWriter(f"{out}/kept", max_file_size=-1),
+        ],
+        tasks,
+        workers,
+        logging_dir=f"{out}/logs",
+    )
 '''
+
+
+def record(script: str, out: Path) -> dict:
+    """The record of the run of a script, as the run's folder keeps it."""
+    names = {"__name__": "script_of_somebody"}
+    exec(compile(script, "script.py", "exec"), names)
+    found = Fingerprint(out).of([names["executor"](out)], {})
+    return json.loads(json.dumps(found))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
         ("LIMIT = 3", "LIMIT = 3  # letters", []),
-        ('"""Lesson."""', '"""The lesson."""', []),
-        ("    return re", "    # of old\n\n    return  re", []),
+        ('"""A script of somebody\'s."""', "# a script\n\n\n", []),
+        ('"""Without some letters."""', '"""Without any."""', []),
+        ("    return LETTER", "    # of old\n\n    return  LETTER", []),
         ("print(stats)", "print(len(stats))", []),
         ("UNUSED = 1", "UNUSED = 2", []),
-        ("LIMIT = 3", "LIMIT = 4", ["LIMIT was '3', is '4'"]),
-        ('["a", "b"]', '["a"]', ["NAMES was \"['a', 'b']\", is \"['a']\""]),
-        ('"a", "b", text', '"a", "c", text', ["the code of helper was changed"]),
-        ("> LIMIT", ">= LIMIT", ["the code of Step was changed"]),
-        ("helper", "renamed", ["helper", "renamed", "Step"]),
-        ("settings=None", "settings=1", ["the code of main was changed"]),
+        ('{"b", "a"}', '{"a", "b"}', []),
+        ("workers=2", "workers=3", []),
+        ("LIMIT = 3", "LIMIT = 4", ["LIMIT was 3, is 4"]),
+        ('{"b", "a"}', '{"a"}', ["NAMES was ['a', 'b'], is ['a']"]),
+        ('compile("a")', 'compile("a", re.I)', ["LETTER was"]),
+        ('sub("b", text)', 'sub("c", text)', ["the code of script_of_somebody.helper was changed"]),
+        ("LIMIT <", "LIMIT <=", ["the code of script_of_somebody.Step.filter was changed"]),
+        ('(".", "!")', '(".",)', ["the code of script_of_somebody.Step was changed"]),
+        ("helper", "renamed", ["helper is gone", "renamed is new", "Step.filter was changed"]),
+        ("shortest = 10", "shortest = 11", ["filter_function of step 1 (LambdaFilter) of logs"]),
+        (".text) > s", ".text) >= s", ["filter_function of step 1 (LambdaFilter) of logs"]),
+        ("doc.id in", "doc.id not in", ["filter_function of step 2 (LambdaFilter) of logs"]),
+        ("Step(100)", "Step(99)", ["most of step 3 (Step) of logs was 100, is 99"]),
+        ("(0.5, seed=1)", "(0.6, seed=1)", ["rate of step 4 (SamplerFilter) of logs was 0.5"]),
+        ("seed=1", "seed=2", ["uniform of step 4 (SamplerFilter) of logs was"]),
+        ("/kept", "/others", ["output_folder of step 5 (JsonlWriter) of logs was"]),
+        ("tasks=4", "tasks=5", ["tasks of logs was 4, is 5"]),
+        ("            Step(100),\n", "", ["step 3 (Step) of logs is gone", "is new", "is gone"]),
     ],
 )
 def test_what_counts_as_a_change(old, new, found, tmp_path):
     """Not a comment, nor how a result is shown, nor what nothing uses."""
-    (tmp_path / "a.py").write_text(SCRIPT)
-    (tmp_path / "b.py").write_text(SCRIPT.replace(old, new))
-    before, now = (fingerprint(str(tmp_path / name)) for name in ("a.py", "b.py"))
-    changes = differences(json.loads(json.dumps(before)), now)
-    assert len(changes) == len(found)
+    assert SCRIPT.count(old) >= 1
+    changed = SCRIPT.replace(old, new)
+    changes = list(differences(record(SCRIPT, tmp_path / "a"), record(changed, tmp_path / "a")))
+    assert bool(changes) == bool(found), changes
     assert all(any(word in change for change in changes) for word in found), changes
+    if len(found) == 1:
+        assert len(changes) == 1, changes
 
 
-def test_what_is_left_out_may_change(tmp_path):
-    (tmp_path / "a.py").write_text(SCRIPT)
-    (tmp_path / "b.py").write_text(SCRIPT.replace("LIMIT = 3", "LIMIT = 4"))
-    before, now = (fingerprint(str(tmp_path / name), ["LIMIT"]) for name in ("a.py", "b.py"))
-    assert differences(before, now) == []
+def test_a_record_knows_no_place_of_its_folder(tmp_path):
+    assert record(SCRIPT, tmp_path / "a") == record(SCRIPT, tmp_path / "b/c")
 
 
-def test_changes_of_options_input_and_versions_are_named():
-    before = {"tasks": 4, "files": {"a": 10, "b": 20}, "versions": {"spacy": "3.8.1"}}
-    now = {"tasks": 2, "files": {"a": 11, "c": 5}, "versions": {"spacy": "3.8.2"}}
-    assert differences(before, before) == []
-    assert sorted(differences(before, now)) == sorted(
-        [
-            "tasks was 4, is 2",
-            "a was 10, is 11",
-            "b was 20, is None",
-            "c was None, is 5",
-            "spacy was '3.8.1', is '3.8.2'",
-        ]
+def test_a_record_is_the_same_in_every_process(tmp_path):
+    """Whatever the order of sets there, and wherever objects lie."""
+    code = (
+        "import json, sys; from pathlib import Path; from datatrove_kit.guard.fingerprint import "
+        "Fingerprint; names = {'__name__': 'script_of_somebody'}; exec(sys.argv[1], names); "
+        "print(json.dumps(Fingerprint(Path('out')).of([names['executor']('out')], {})))"
     )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, SCRIPT],
+            cwd=tmp_path,
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(found) == 1
+
+
+def test_a_file_that_an_argument_names_counts(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("rain")
+
+    def step(data, rank, world_size, path=str(words)):
+        yield from data
+
+    made = LocalPipelineExecutor([step], logging_dir=str(tmp_path / "run/logs"))
+    before = Fingerprint(tmp_path / "run").of([made], {})
+    words.write_text("snow")
+    (change,) = differences(before, Fingerprint(tmp_path / "run").of([made], {}))
+    assert change == f"{words} was changed"
+
+
+def test_changes_of_input_and_versions_are_named():
+    before = {
+        "input": {"step 1 (A) of logs": {"a.jsonl": 10, "b.jsonl": 20}},
+        "versions": {"x": "1"},
+    }
+    now = {"input": {"step 1 (A) of logs": {"a.jsonl": 11, "c.jsonl": 5}}, "versions": {"x": "2"}}
+    assert list(differences(before, before)) == []
+    assert list(differences(before, now)) == [
+        "a.jsonl of step 1 (A) of logs was 10, is 11",
+        "b.jsonl of step 1 (A) of logs is gone",
+        "c.jsonl of step 1 (A) of logs is new",
+        "x was '1', is '2'",
+    ]
+
+
+# ---- executors that cannot be guarded ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"logging_dir": "elsewhere"}, "needs a logging folder of its own below"),
+        ({"logging_dir": "{run}"}, "needs a logging folder of its own below"),
+        ({"skip_completed": False}, "skip_completed=False"),
+        ({"local_tasks": 1}, "local_tasks run tasks again or in part"),
+        ({"logging_dir": "{run}/out/logs"}, "holds"),
+    ],
+)
+def test_executors_that_cannot_be_guarded(how, words, tmp_path):
+    """Nothing is touched then."""
+    folder = tmp_path / "run"
+    how = {"logging_dir": "{run}/logs", **how}
+    how["logging_dir"] = str(tmp_path / how["logging_dir"].format(run=folder))
+    made = LocalPipelineExecutor([pages, JsonlWriter(str(folder / "out"))], 2, 1, **how)
+    with pytest.raises(KitError, match=words):
+        guard.run(made, folder)
+    assert not folder.exists()
+
+
+def test_two_executors_with_one_logging_folder(tmp_path):
+    made = [
+        LocalPipelineExecutor(
+            [pages, JsonlWriter(str(tmp_path / f"run/{name}"))],
+            logging_dir=str(tmp_path / "run/logs"),
+        )
+        for name in "ab"
+    ]
+    with pytest.raises(KitError, match="a logging folder of its own"):
+        guard.run(made, tmp_path / "run")
+
+
+def test_a_folder_with_files_that_no_run_wrote(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/thesis.txt").write_text("years of work")
+    made = executor(tmp_path / "run")
+    for how in ({}, {"overwrite": True}):
+        with pytest.raises(KitError, match=r"holds files that no run wrote, such as thesis.txt"):
+            guard.run(made, tmp_path / "run", **how)
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_output_beside_the_folder(tmp_path):
+    """It is replaced by the run that wrote it, when told to, and by no other."""
+
+    def run(folder: str, **how):
+        writer = JsonlWriter(str(tmp_path / "out"))
+        made = LocalPipelineExecutor(
+            [pages, writer], workers=1, logging_dir=str(tmp_path / folder / "logs")
+        )
+        return guard.run(made, tmp_path / folder, **how)
+
+    ((_, counted),) = run("run")
+    assert counted["total"] == 20
+    before = (tmp_path / "out/00000.jsonl.gz").stat().st_ino
+    for how in ({}, {"overwrite": True}):
+        with pytest.raises(KitError, match=r"out holds files that no run in .*other wrote"):
+            run("other", **how)
+    assert (tmp_path / "out/00000.jsonl.gz").stat().st_ino == before
+    assert not (tmp_path / "other").exists()
+    run("run", overwrite=True)
+    assert (tmp_path / "run/_SUCCESS").exists()
+
+
+# ---- what was read, all of it, once ------------------------------------------------------------
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Three files of twenty records."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in range(3):
+        records = [{"text": f"{text} {number}", "id": f"{number}"} for text in TEXTS[:20]]
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / f"{number}.jsonl").write_text(lines)
+    return folder
+
+
+def copied(data: Path, out: Path, wrap=lambda steps: steps, **reading) -> list[dict]:
+    """The documents that a guarded run of two tasks copies from a folder."""
+    steps = [JsonlReader(str(data), **reading), JsonlWriter(str(out / "kept"))]
+    made = LocalPipelineExecutor(wrap(steps), tasks=2, workers=1, logging_dir=str(out / "logs"))
+    guard.run(made, out)
+    lines = [gzip.decompress(p.read_bytes()) for p in sorted((out / "kept").iterdir())]
+    return [json.loads(line) for line in b"".join(lines).splitlines()]
+
+
+def tolerantly(out: Path):
+    return lambda steps: tolerant(steps, rejected=str(out / "rejected"))
+
+
+def test_each_file_is_read_once(data, tmp_path, capsys):
+    found = copied(data, tmp_path / "run")
+    assert sorted(d["text"] for d in found) == sorted(
+        f"{text} {number}" for text in TEXTS[:20] for number in range(3)
+    )
+    assert "The run is whole. Input: 3 files, 60 records, 60 read" in capsys.readouterr().out
+    findings = json.loads((tmp_path / "run/check.json").read_text())
+    assert findings["whole"]
+    assert {name: a["records"] for name, a in findings["input"].items()} == {
+        f"{number}.jsonl": 20 for number in range(3)
+    }
+
+
+def link(data: Path) -> None:
+    (data.parent / "there").mkdir()
+    (data.parent / "there/3.jsonl").write_bytes((data / "0.jsonl").read_bytes())
+    (data / "more").symlink_to(data.parent / "there")
+
+
+def hidden(data: Path) -> None:
+    (data / ".trash").mkdir()
+    (data / ".trash/old.jsonl").write_bytes((data / "0.jsonl").read_bytes())
+
+
+def blank(data: Path) -> None:
+    (data / " 0.jsonl").write_bytes((data / "1.jsonl").read_bytes())
+    (data.parent / "paths").write_text("0.jsonl\n 0.jsonl\n1.jsonl\n2.jsonl\n")
+
+
+@pytest.mark.parametrize(
+    ("harm", "reading", "words", "documents"),
+    [
+        (link, {}, "not read: more/3.jsonl", 80),
+        (hidden, {}, r"read and no input: .trash/old.jsonl \(hidden\)", 60),
+        (blank, {"paths_file": "paths"}, "not read:  0.jsonl; read twice: 0.jsonl", 80),
+    ],
+)
+def test_what_a_plain_reader_would_read_otherwise(harm, reading, words, documents, data, tmp_path):
+    """It is refused before anything is touched; a tolerant reader reads each file once."""
+    harm(data)
+    reading = {name: str(tmp_path / value) for name, value in reading.items()}
+    with pytest.raises(KitError, match=words):
+        copied(data, tmp_path / "run", **reading)
+    assert not (tmp_path / "run").exists()
+    out = tmp_path / "again"
+    assert len(copied(data, out, tolerantly(out), **reading)) == documents
+
+
+def test_records_that_a_plain_reader_drops(data, tmp_path, capsys):
+    """A line that is not UTF-8 takes the rest of its file along, and lines before it."""
+    lines = (data / "1.jsonl").read_bytes().splitlines(keepends=True)
+    (data / "1.jsonl").write_bytes(b"".join([*lines[:15], b'{"text": "\xff"}\n', *lines[16:]]))
+    with pytest.raises(KitError, match=r"1.jsonl: it has 20 records, of which JsonlReader gave"):
+        copied(data, tmp_path / "run")
+    assert "The run is not whole. Input: 3 files, 60 records" in capsys.readouterr().out
+    assert not (tmp_path / "run/_SUCCESS").exists()
+    out = tmp_path / "again"
+    assert len(copied(data, out, tolerantly(out))) == 59
+    assert "The run is whole. Input: 3 files, 60 records, 59 read, 1 rejected." in (
+        capsys.readouterr().out
+    )
+
+
+def test_blank_lines_and_an_open_end_are_no_records(data, tmp_path):
+    (data / "1.jsonl").write_text((data / "1.jsonl").read_text().replace("\n", "\n\n").rstrip())
+    assert len(copied(data, tmp_path / "run")) == 60
+
+
+def test_a_limit(data, tmp_path, capsys):
+    assert len(copied(data, tmp_path / "run", limit=15)) == 30
+    assert "the records of 2 could not be counted, 30 read" in capsys.readouterr().out
+
+
+def test_input_that_changes_while_it_is_read(data, tmp_path):
+    def step(documents, rank: int, world_size: int):
+        yield from documents
+        (data / "0.jsonl").write_text("")
+
+    with pytest.raises(KitError, match="changed while they were read"):
+        copied(data, tmp_path / "run", lambda steps: [*steps, step])
+
+
+def test_nothing_that_can_be_read(data, tmp_path):
+    with pytest.raises(KitError, match='Text is read from the field "txt": text_key= names'):
+        copied(data, tmp_path / "run", text_key="txt")
+
+
+def test_a_stage_reads_what_the_one_before_wrote(data, tmp_path):
+    """All of it, once, in the folder or in one of its folders."""
+    out = tmp_path / "run"
+
+    def stage(name: str, source: str, depends=None, **reading):
+        return LocalPipelineExecutor(
+            [JsonlReader(source, **reading), JsonlWriter(f"{out}/{name}")],
+            2,
+            1,
+            logging_dir=f"{out}/logs/{name}",
+            depends=depends,
+        )
+
+    first = stage("first", str(data))
+    second = stage("second", f"{out}/first", depends=first)
+    counts = guard.run(second, out)
+    assert [count["total"] for (_, count) in counts] == [60, 60]
+    part = stage("part", f"{out}/first", glob_pattern="00000.*", depends=first)
+    ((_, all_of_it), (_, a_part)) = guard.run([first, part], out, overwrite=True)
+    assert (all_of_it["total"], a_part["total"]) == (60, 40)
 
 
 # ---- alone -------------------------------------------------------------------------------------
@@ -340,7 +623,7 @@ def test_one_run_at_a_time(tmp_path):
             text=True,
         ) as other:
             assert other.stdout.readline() == "held\n"
-            with pytest.raises(LessonError) as error, alone_in(folder):
+            with pytest.raises(KitError) as error, alone_in(folder):
                 pass
             assert f"another run is at work in {folder} (pid {other.pid} on " in str(error.value)
             assert f"-c {folder})" in str(error.value)
@@ -348,3 +631,4 @@ def test_one_run_at_a_time(tmp_path):
             other.wait()
         with alone_in(folder):
             assert (folder / LOCK).exists()
+        assert not folder.exists()

@@ -227,8 +227,8 @@ def test_an_edited_pipeline(drill, undisturbed, tmp_path, data):
     refused = drill.run("--resume")
     assert_failed(refused)
     assert refused.error.endswith(
-        "cannot be resumed, since its tasks would not fit together: the code of RainFilter was "
-        "changed. Make it as it was, or start afresh with overwrite=True.\n"
+        "cannot be resumed, since its tasks would not fit together: the code of RainFilter.filter "
+        "was changed. Make it as it was, or start afresh with overwrite=True.\n"
     )
     with Drill("filtering.py", tmp_path / "undisturbed", data) as other:
         other.replace(*edit)

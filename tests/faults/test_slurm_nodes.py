@@ -6,110 +6,82 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from conftest import s3_filesystem
-from drills import contents, wait_until
-from slurm import (
-    AT,
-    SlurmDrill,
-    assert_failed,
-    assert_recovered,
-    cluster_to_break,
-    documents,
-    undisturbed_run,
-)
+from drills import AT, assert_failed, assert_recovered, contents, wait_until
+from slurm import ACTIVATE, FIRST, SlurmDrill
 
 from datatrove_kit.cluster.daemons import started_at
-from datatrove_kit.guard.jobs import jobs_of
 from datatrove_kit.cluster.object_store import ObjectStore
-from datatrove_kit.guard.slurm import Cluster as Settings
-
-#: The first document of each task of lesson 06, when no file is open.
-FIRST = {rank: f"c4-0000{rank}.jsonl.gz/0" for rank in range(4)}
+from datatrove_kit.guard.jobs import jobs_of
 
 pytestmark = pytest.mark.slow
+pytest_plugins = "slurm_fixtures"
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with cluster_to_break("nodes") as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    return undisturbed_run("06", tmp_path_factory.mktemp("undisturbed"))
-
-
-@pytest.fixture
-def drill(cluster, tmp_path):
-    with SlurmDrill("06", tmp_path, cluster, "--wait") as drill:
-        yield drill
-
-
-def test_a_node_daemon_is_killed_and_back(drill, undisturbed, cluster):
+def test_a_node_daemon_is_killed_and_back(drill, filtered, breakable):
     """The task runs on without it, and is met again."""
     drill.fault("wait", AT[1])
     drill.start()
     drill.at_fault(AT[1])
-    job, node = cluster.running(1)
-    cluster.kill_node(node)
-    cluster.start_node(node)
-    assert cluster.running(1) == (job, node)
+    job, node = breakable.running(1)
+    breakable.kill_node(node)
+    breakable.start_node(node)
+    assert breakable.running(1) == (job, node)
     drill.mend()
-    assert_recovered(drill.end(), undisturbed)
+    assert_recovered(drill.end(), filtered)
 
 
-def test_a_node_is_gone_and_its_tasks_still_write(drill, undisturbed, cluster):
+def test_a_node_is_gone_and_its_tasks_still_write(drill, filtered, breakable):
     """Slurm gives up the node and runs its tasks elsewhere; the old ones go on, and must not
     count. One of them had its files open then, another one had yet to open them."""
     where = {0: FIRST[0], 1: AT[1], 2: FIRST[2], 3: AT[3]}
     drill.fault("wait", *where.values())
     drill.start()
     drill.at_fault(*where.values())
-    placed = {rank: cluster.running(rank) for rank in where}
+    placed = {rank: breakable.running(rank) for rank in where}
     node = placed[1][1]
     lost = [rank for rank in where if placed[rank][1] == node]
-    orphans = [int(drill.mark(where[rank]).read_text()) for rank in lost]
-    cluster.kill_node(node)
+    orphans = drill.at_fault(*(where[rank] for rank in lost))
+    breakable.kill_node(node)
     try:
         for rank in lost:
             job = placed[rank][0]
-            wait_until(lambda job=job: cluster.queue()[job][1] == "BeginTime", "requeued tasks")
-            cluster("scontrol", "update", f"JobId={job}", "StartTime=now")
+            wait_until(lambda job=job: breakable.queue()[job][1] == "BeginTime", "requeued tasks")
+            breakable("scontrol", "update", f"JobId={job}", "StartTime=now")
         for rank in lost:
             completion = drill.folder / f"logs/completions/0000{rank}"
             wait_until(completion.exists, "lost tasks that are done elsewhere")
-        merge = next(job for job in cluster.queue() if job.endswith("_0") and job != placed[0][0])
-        cluster("scontrol", "hold", merge)  # the run does not end before the orphans do
+        merge = next(job for job in breakable.queue() if job.endswith("_0") and job != placed[0][0])
+        breakable("scontrol", "hold", merge)  # the run does not end before the orphans do
         assert all(map(started_at, orphans))
         drill.mend()
         wait_until(lambda: not any(map(started_at, orphans)), "the end of the orphans")
-        cluster("scontrol", "release", merge)
-        assert_recovered(drill.end(), undisturbed)
+        breakable("scontrol", "release", merge)
+        assert_recovered(drill.end(), filtered)
     finally:
-        cluster.start_node(node)
+        breakable.start_node(node)
     for rank in lost:
         log = (drill.folder / f"logs/logs/task_0000{rank}.log").read_text()
         assert f"another process has taken over task {rank}: this one ends" in log
 
 
-def test_the_environment_is_missing_on_one_node(drill, undisturbed, monkeypatch):
-    here = str(Path(sys.executable).parent)
-    path = [place for place in os.environ["PATH"].split(os.pathsep) if place != here]
-    monkeypatch.setenv("PATH", os.pathsep.join(path))
-    activation = Settings().activation
-    done = drill.run("--set", f"environment=test $SLURMD_NODENAME != node2 && {activation}")
+def test_the_environment_is_missing_on_one_node(drill, filtered):
+    """The small job before the run may meet another node."""
+    drill.give(
+        env_command=f"test $SLURMD_NODENAME = node2 && export PATH=/usr/bin:/bin || {ACTIVATE}"
+    )
+    done = drill.run()
     assert_failed(
         done,
-        "2 of 4 tasks of filter did not complete, the first is task 2: "
-        "execve(): launch_pickled_pipeline: No such file or directory",
+        "of 4 tasks of filter did not complete, the first is task ",
+        "launch_pickled_pipeline: No such file or directory",
     )
-    assert_recovered(drill.run("--resume"), undisturbed)
-    assert drill.submitted() == [2, 3]
+    drill.give()
+    assert_recovered(drill.run("--resume"), filtered)
+    assert set(drill.submitted()) < {0, 1, 2, 3}
 
 
 # ---- documents in an object store ---------------------------------------------------------------
@@ -125,29 +97,35 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def remote(cluster, store, tmp_path):
+def remote(breakable, store, tmp_path, texts):
     """A drill that writes its documents to a bucket of its own."""
     bucket = f"b{uuid4().hex[:8]}"
     s3_filesystem(store.environment()).mkdir(bucket)
-    with SlurmDrill("06", tmp_path, cluster, "--wait", "--output", f"s3://{bucket}/out") as drill:
+    where = f"--documents=s3://{bucket}/docs"
+    with SlurmDrill("filtering.py", tmp_path, breakable, texts, where) as drill:
         drill.env |= store.environment()
         drill.bucket = bucket
         yield drill
 
 
-def assert_recovered_there(done, remote, store, undisturbed) -> None:
+def documents_there(remote, store) -> dict[str, bytes]:
+    there = remote.cwd / f"docs{time.monotonic_ns()}"
+    filesystem = s3_filesystem(store.environment())
+    filesystem.get(f"{remote.bucket}/docs", str(there), recursive=True)
+    return contents(there)
+
+
+def assert_recovered_there(done, remote, store, filtered) -> None:
     assert done.code == 0, done.stderr[-3000:]
-    assert done.stdout == undisturbed.stdout
-    s3_filesystem(store.environment()).get(
-        f"{remote.bucket}/out", str(remote.cwd / "out"), recursive=True
-    )
-    wanted = documents(undisturbed.folder)
-    assert contents(remote.cwd / "out") == {
-        name: wanted[name] for name in wanted if name.startswith(("kept/", "excluded/"))
+    assert done.stdout == filtered.stdout
+    assert documents_there(remote, store) == {
+        name: content
+        for name, content in contents(filtered.folder).items()
+        if name.startswith(("kept/", "dropped/"))
     }
 
 
-def test_the_object_store_is_away_for_20_seconds(remote, undisturbed, store):
+def test_the_object_store_is_away_for_20_seconds(remote, filtered, store):
     """Longer than s3fs tries; what it could not upload it forgets, and only the guard sees it."""
     remote.fault("wait", *AT.values())
     remote.start()
@@ -159,12 +137,12 @@ def test_the_object_store_is_away_for_20_seconds(remote, undisturbed, store):
     assert_failed(
         remote.end(),
         "4 of 4 tasks of filter did not complete, the first is task 0: RuntimeError: task 0 wrote",
-        "excluded/1_short; 0 are there",
+        "dropped/1_short; 0 are there",
     )
-    assert_recovered_there(remote.run("--resume"), remote, store, undisturbed)
+    assert_recovered_there(remote.run("--resume"), remote, store, filtered)
 
 
-def test_credentials_expire_in_mid_run(remote, undisturbed, store):
+def test_credentials_expire_in_mid_run(remote, filtered, store):
     remote.fault("wait", *AT.values())
     remote.start()
     remote.at_fault(*AT.values())
@@ -178,9 +156,29 @@ def test_credentials_expire_in_mid_run(remote, undisturbed, store):
     jobs = jobs_of(remote.folder)
     with_old_keys = remote.run("--resume")
     assert jobs_of(remote.folder) == jobs
-    assert_failed(with_old_keys, f"error: s3://{remote.bucket}/out cannot be written: ")
+    assert_failed(with_old_keys, f"KitError: s3://{remote.bucket}/docs", "cannot be written: ")
     remote.env |= store.environment()
-    assert_recovered_there(remote.run("--resume"), remote, store, undisturbed)
+    assert_recovered_there(remote.run("--resume"), remote, store, filtered)
+
+
+def test_documents_in_a_store_are_replaced_when_told_to(remote, filtered, store):
+    """Neither another run in the folder nor one from another folder takes them away."""
+    assert_recovered_there(remote.run(), remote, store, filtered)
+    before = documents_there(remote, store)
+    assert "holds a finished run" in remote.run().error
+    data, out, *arguments = remote.arguments
+    remote.arguments = (data, "other", *arguments)
+    refused = remote.run("--overwrite")
+    assert "holds files that no run in other wrote" in refused.error
+    remote.arguments = (data, out, *arguments[:-1], f"--documents=s3://{remote.bucket}/elsewhere")
+    refused = remote.run("--overwrite")
+    assert f"wrote to s3://{remote.bucket}/docs" in refused.error
+    assert documents_there(remote, store) == before
+    remote.arguments = (data, out, *arguments)
+    remote.replace("seed=1", "seed=2")
+    done = remote.run("--overwrite")
+    assert done.code == 0, done.stderr[-2000:]
+    assert documents_there(remote, store) != before
 
 
 def test_trap_datatrove_alone_completes_without_its_upload(remote, store):

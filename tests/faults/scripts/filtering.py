@@ -39,7 +39,7 @@ def main(data: str, out: str, documents: str, slurm: bool, how: dict) -> None:
         JsonlWriter(f"{documents}/kept"),
     ]
     if slurm:
-        cluster = {"time": "00:10:00", "partition": "cpu", "qos": None, "mem_per_cpu_gb": 1}
+        cluster = {"time": "00:10:00", "partition": "learn", "qos": None, "mem_per_cpu_gb": 1}
         cluster |= json.loads(os.environ["CLUSTER"])
         executor = SlurmPipelineExecutor(
             pipeline, TASKS, logging_dir=f"{out}/logs", job_name="filter", **cluster

@@ -41,7 +41,7 @@ def main(data: str, out: str, slurm: bool, how: dict) -> None:
             JsonlWriter(f"{out}/kept"),
         ],
     }
-    cluster = {"time": "00:10:00", "partition": "cpu", "qos": None, "mem_per_cpu_gb": 1}
+    cluster = {"time": "00:10:00", "partition": "learn", "qos": None, "mem_per_cpu_gb": 1}
     cluster |= json.loads(os.environ.get("CLUSTER", "{}"))
     executor = None
     for name, pipeline in steps.items():
