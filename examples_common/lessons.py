@@ -52,6 +52,11 @@ def lesson(main: Callable[..., None], sample: str) -> None:
     out = Path(chosen["output"] or script.parent.parent / "output" / script.stem).resolve()
     before = None
     try:
+        if chosen.get("compare"):  # needs no sample, and writes nothing
+            for file in chosen["compare"]:
+                _text_file(file)
+            main("", "", compare=chosen["compare"])
+            return
         data = _input(chosen["input"]) if chosen["input"] else _shown(sample_folder(sample))
         with _alone_in(out, data):
             before = _prepare(out, chosen["resume"])
@@ -68,6 +73,13 @@ def lesson(main: Callable[..., None], sample: str) -> None:
     if before:
         _say(f"What {_shown(out)} held before this run is in {_shown(before)}")
     sys.exit(code)
+
+
+def _text_file(path: str) -> None:
+    try:
+        Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LessonError(f"--compare {path}: it cannot be read as text: {error}.") from error
 
 
 def _input(folder: str) -> str:

@@ -59,7 +59,11 @@ def _queue(folder: Path) -> dict[str, str]:
     words = ["squeue", "--noheader", "--me", "--Format=JobArrayID:40,Reason:60,StdOut:999"]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
-        raise LessonError(f"squeue failed, and the jobs go on: {done.stderr.strip()}")
+        raise LessonError(
+            "squeue failed, so it is unknown whether jobs of this run are in the queue. Is the "
+            'cluster up? One of your own needs: eval "$(python examples_slurm/local_cluster.py '
+            f'env)"\n{done.stderr.strip()}'
+        )
     found = {}
     for line in done.stdout.splitlines():
         job, reason, log = line[:40].strip(), line[40:100].strip(), line[100:].strip()

@@ -1,93 +1,73 @@
 """Lesson 07: many stages on Slurm. Which documents are nearly the same, and which will you miss?
 
-Removes near duplicates with MinHash, in four stages that are four Slurm jobs, each waiting for the
-one before. Prints what each stage did, how many of the planted near duplicates were found and how
-many theory expects, and draws both.
-
     python examples_slurm/07_multistage_slurm.py --wait
 
-From a login node, or on a cluster of one's own (examples_slurm/local_cluster.py up). Takes about
-30 seconds there, no network, and 3 MB in output/07_multistage_slurm. With --local the same stages
-run here; with --compare FILE FILE it compares two texts of your own, and submits nothing.
+On a login node, or on a cluster of your own (examples_slurm/local_cluster.py up): about 30 seconds
+there, no network, 3 MB in output/07_multistage_slurm. The page: spec/07_multistage_slurm.md
 """
 
+import environment  # noqa: F401  (says what to activate, where DataTrove is missing)
+
+import json
+from pathlib import Path
+
+import numpy as np
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
-from datatrove.executor.base import PipelineExecutor
 from datatrove.pipeline import dedup
-from datatrove.pipeline.dedup.minhash import MinhashConfig
+from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
-from examples_common import LessonError, Run, command_line, counters, open_run, options, table
-from examples_common.near_duplicates import compare_texts, draw_recall, judge, largest_cluster
-from datatrove_kit.readers.readers import READERS
-from datatrove_kit.guard.slurm import Cluster, cluster_settings
+from examples_common import chart, check, counts, lesson, slurm_toml, wait_for
 
 TASKS = 4
 BUCKETS = 14
 HASHES = 8
-TASKS_PER_BUCKET = 1
-MINHASH = MinhashConfig(n_grams=5, num_buckets=BUCKETS, hashes_per_bucket=HASHES)
-# Signatures read at a time from each file; with the default of 5, remote storage is slow.
-LINES = 1000
-LIMITS = {  # GB of memory and time for each task
-    "signatures": (1, "00:20:00"),
-    "buckets": (1, "00:10:00"),
-    "clusters": (2, "00:20:00"),
-    "filter": (1, "00:10:00"),
+MINHASH = dedup.minhash.MinhashConfig(n_grams=5, num_buckets=BUCKETS, hashes_per_bucket=HASHES)
+LIMITS = {  # of one task of each stage
+    "signatures": {"mem_per_cpu_gb": 1, "time": "00:20:00"},
+    "buckets": {"mem_per_cpu_gb": 1, "time": "00:10:00"},
+    "clusters": {"mem_per_cpu_gb": 2, "time": "00:20:00"},
+    "filter": {"mem_per_cpu_gb": 1, "time": "00:10:00"},
 }
 
 
-def stages(run: Run) -> dict[str, tuple[int, list]]:
-    signatures, matches = f"{run.folder}/signatures", f"{run.folder}/matches"
-    clusters, removed = f"{run.folder}/clusters", JsonlWriter(f"{run.folder}/removed")
+def main(data: str, out: str, local: bool = False, wait: bool = False, compare=None) -> None:
+    if compare:
+        return show_two_texts(*compare)
+
+    def stage(name: str, tasks: int, pipeline: list, depends=None):
+        shared = {"logging_dir": f"{out}/logs/{name}", "depends": depends}
+        if local:
+            return LocalPipelineExecutor(pipeline, tasks, workers=2, **shared)
+        shared |= {"job_name": name, "slurm_logs_folder": f"{out}/slurm_logs/{name}"}
+        return SlurmPipelineExecutor(pipeline, tasks, **shared, **(slurm_toml() | LIMITS[name]))
+
     # A document is known by its task and its place there. The first and the last stage therefore
     # share their reader and the number of tasks, or other documents than the duplicates would go.
-    read = READERS[run.data.format](run.data.folder, **run.reading)
-    sign = dedup.MinhashDedupSignature(signatures, MINHASH)
-    match = dedup.MinhashDedupBuckets(signatures, matches, config=MINHASH, lines_to_buffer=LINES)
-    unite = dedup.MinhashDedupCluster(matches, clusters, MINHASH, True, lines_to_buffer=LINES)
-    drop = dedup.MinhashDedupFilter(clusters, removed, True, lines_to_buffer=LINES)
-    return {
-        "signatures": (run.tasks, [read, sign]),
-        "buckets": (BUCKETS * TASKS_PER_BUCKET, [match]),
-        # One task, which sees the matches of all: A is like B, B like C, so the three are one.
-        "clusters": (1, [unite]),
-        "filter": (run.tasks, [read, drop, JsonlWriter(f"{run.folder}/kept")]),
-    }
-
-
-def build(run: Run, cluster: Cluster | None) -> list[PipelineExecutor]:
-    chain: list[PipelineExecutor] = []
-    for name, (tasks, pipeline) in stages(run).items():
-        same = {"logging_dir": run.logs(f"logs/{name}"), "depends": chain[-1] if chain else None}
-        if not cluster:
-            chain.append(LocalPipelineExecutor(pipeline, tasks, workers=2, **same))
-            continue
-        memory, time = LIMITS[name]
-        chosen = cluster.model_fields_set  # --set holds for all four stages
-        executor = SlurmPipelineExecutor(
-            pipeline,
-            tasks,
-            time=cluster.time if "time" in chosen else time,
-            mem_per_cpu_gb=cluster.memory if "memory" in chosen else memory,
-            job_name=name,
-            slurm_logs_folder=run.logs(f"slurm_logs/{name}"),
-            **same,
-            **cluster.arguments(),
-        )
-        chain.append(executor)
-    return chain
-
-
-def check(chain: list[PipelineExecutor]) -> None:
-    """DataTrove would find out after hours of stage 1, or never and remove other documents."""
-    sign, match, unite, drop = chain
-    if drop.tasks != sign.tasks or drop.pipeline[0] is not sign.pipeline[0]:
-        raise LessonError("the stages signatures and filter must share their reader and tasks.")
-    if match.tasks % BUCKETS or unite.tasks != 1:
-        raise LessonError(f"buckets takes a multiple of {BUCKETS} tasks, clusters takes one.")
-    if any(e.pipeline[-1].config is not MINHASH for e in (sign, match, unite)):
-        raise LessonError("the stages before filter must share MINHASH.")
+    reader = JsonlReader(data, glob_pattern="*.jsonl*")
+    sigs, matches, clusters = f"{out}/signatures", f"{out}/matches", f"{out}/clusters"
+    match = dedup.MinhashDedupBuckets(sigs, matches, config=MINHASH)
+    unite = dedup.MinhashDedupCluster(matches, clusters, MINHASH, save_cluster_id=True)
+    drop = dedup.MinhashDedupFilter(clusters, JsonlWriter(f"{out}/removed"), load_cluster_ids=True)
+    first = stage("signatures", TASKS, [reader, dedup.MinhashDedupSignature(sigs, MINHASH)])
+    second = stage("buckets", BUCKETS, [match], depends=first)
+    third = stage("clusters", 1, [unite], depends=second)  # one task, which sees all matches
+    last = stage("filter", TASKS, [reader, drop, JsonlWriter(f"{out}/kept")], depends=third)
+    last.run()  # and the stages before, which it depends on
+    stages = [first, second, third, last]
+    if not (local or wait or last.job_id == -1):  # -1: all tasks were complete before
+        print(f"submitted: jobs {[s.job_id for s in stages]}. Once they ended: --resume --wait")
+        return
+    if not local:
+        wait_for(*stages)
+    (_, signed), (matched,), (united,), (_, dropped, kept) = map(counts, stages)
+    print(f"signatures  {signed['total']} documents signed")
+    print(f"buckets     {matched['total_matches']} matches")
+    print(f"clusters    {united['duplicates']} documents in {united['clusters']} clusters")
+    print(f"filter      {dropped['dropped']} documents removed, {kept['total']} kept")
+    if (manifest := Path(f"{data}.manifest.jsonl")).exists():
+        show_recall(manifest, out)
+    check(*stages)
 
 
 def probability(similarity: float) -> float:
@@ -95,55 +75,36 @@ def probability(similarity: float) -> float:
     return 1 - (1 - similarity**HASHES) ** BUCKETS
 
 
-def show(run: Run, chain: list[PipelineExecutor]) -> None:
-    (_, signed), (matched,), (united,), (_, dropped, kept) = map(counters, chain)
-    did = [
-        f"{signed['total']} documents signed",
-        f"{matched['total_matches']} matches",
-        f"{united['duplicates']} documents in {united['clusters']} clusters",
-        f"{dropped['dropped']} documents removed, {kept['total']} kept",
-    ]
-    rows = [[n, e.tasks, d] for n, e, d in zip(LIMITS, chain, did, strict=True)]
-    table("The four stages", ["stage", "tasks", "what it did"], rows)
-    table("The largest cluster", ["document", "similarity", "fate"], largest_cluster(run))
-    if run.on_sample:
-        recall, kinds = judge(run, probability)
-        headers = ["planted similarity", "pairs", "mean", "found %", "expected %", "give or take"]
-        table("Planted pairs in the same cluster", headers, recall)
-        table("What was removed", ["kind", "read", "kept", "removed", "wrongly removed"], kinds)
-        draw_recall(run.folder / "recall.png", recall, probability)
+def show_recall(manifest: Path, out: str) -> None:
+    docs = JsonlReader(out, glob_pattern="*/*.jsonl.gz")()  # of kept/ and removed/
+    cluster = {doc.metadata["url"]: doc.metadata.get("minhash_cluster_id", -1) for doc in docs}
+    planted = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
+    base = {text["cluster"]: cluster[text["url"]] for text in planted if text["kind"] == "base"}
+    pairs, recall = {}, {"expected": {}, "found": {}}
+    for text in planted:
+        if text["kind"] == "variant":
+            hit = cluster[text["url"]] == base[text["cluster"]] != -1
+            pairs.setdefault(text["target"], []).append((hit, probability(text["jaccard"])))
+    print("\nPlanted pairs in the same cluster\n\nsimilarity  pairs   found         expected")
+    for target, group in sorted(pairs.items()):
+        n, (found, chance) = len(group), np.mean(group, axis=0)
+        spread = 2 * (chance * (1 - chance) / n) ** 0.5
+        recall["expected"][target], recall["found"][target] = chance, found
+        print(f"{target:10.2f} {n:6} {found:7.1%} {chance:7.1%} ± {spread:5.1%}")
+    alone = [cluster[text["url"]] != -1 for text in planted if text["kind"] == "single"]
+    print(
+        f"\nTexts without a near duplicate: {len(alone)}, in a cluster nevertheless: {sum(alone)}"
+    )
+    chart(f"{out}/recall.png", {"Recall by similarity": recall}, kind="line")
 
 
-def main(
-    source: options.Source = "sample",
-    limit: options.Limit = None,
-    tasks: options.Tasks = TASKS,
-    output: options.Output = None,
-    resume: options.Resume = False,
-    text_key: options.TextKey = "text",
-    settings: options.Settings = None,
-    dry_run: options.DryRun = False,
-    wait: options.Wait = False,
-    local: options.Local = False,
-    compare: options.Compare = None,
-) -> list | None:
-    """Remove near duplicates in four stages, on Slurm."""
-    if compare:
-        rows = compare_texts(compare, MINHASH, probability)
-        return table("Two texts", ["what", "value"], rows)
-    # Recorded, since the stages of a resumed run would not fit together if these had changed.
-    fixed = {"minhash": repr(MINHASH), "tasks_per_bucket": TASKS_PER_BUCKET}
-    with open_run(__file__, locals() | fixed, sample="near") as run:
-        cluster = None if local else cluster_settings(settings)
-        check(chain := build(run, cluster))
-        if local:
-            stats = [run.execute(executor) for executor in chain][-1]
-        else:
-            stats = run.submit(chain[-1], cluster, wait, dry_run)
-        if stats:
-            show(run, chain)
-    return stats
+def show_two_texts(*files: str) -> None:
+    step = dedup.MinhashDedupSignature("unused", MINHASH)  # never run: for its shingles alone
+    a, b = (set(step.get_shingles(Path(file).read_text("utf-8")).flat) for file in files)
+    similarity = len(a & b) / max(1, len(a | b))
+    print(f"shingles: {len(a)} and {len(b)}, {len(a & b)} in common; similarity {similarity:.3f}")
+    print(f"probability of a match: {probability(similarity):.3f}")
 
 
 if __name__ == "__main__":
-    command_line(main)
+    lesson(main, sample="near")
