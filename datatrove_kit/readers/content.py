@@ -152,8 +152,8 @@ def characters(content: bytes, content_type: str | None = None) -> str | None:
 
             guess = cchardet.detect(content)["encoding"]
             declared = guess and resolve_encoding(guess)
-            if not declared:
-                return None
+            guessed = content.decode(declared, "replace") if declared else ""
+            return guessed if guessed.count("\ufffd") * 100 < len(guessed) else None
     try:
         return content.decode(declared or "utf-8", "replace")
     except (LookupError, UnicodeError):  # a codec of Python that is no charset

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from glob import has_magic
 
-from datatrove.io import DataFolder, open_file
+from datatrove.io import DataFolder, get_datafolder, open_file
 from datatrove.pipeline.readers import JsonlReader, ParquetReader, WarcReader
 from datatrove.pipeline.readers.base import BaseDiskReader
 from fsspec.utils import glob_translate
@@ -17,8 +17,9 @@ from datatrove_kit.errors import KitError
 
 #: How names of a format end, before the ending of a compression.
 ENDINGS = {JsonlReader: "jsonl|json|ndjson", ParquetReader: "parquet|pq", WarcReader: "warc|wet"}
-#: How an ``executor.json`` of DataTrove names an output folder: the repr of a DataFolder.
-OUTPUT = re.compile(r'"output_folder": "[^"(]*\(path=\'(.*?)\', fs=')
+#: How an ``executor.json`` of DataTrove names an output folder, by the repr of a DataFolder, and
+#: the folder of rejected records.
+OUTPUT = re.compile(r'"output_folder": "[^"(]*\(path=\'(.*?)\', fs=|"rejected": "(.*?)"')
 
 
 @dataclass
@@ -70,7 +71,7 @@ def input_files(reader: BaseDiskReader) -> Listing:
             elif hidden[0].endswith("/") or matches(name):
                 left_out[f"{start}/{hidden[0]}" if start else hidden[0]] = "hidden"
         sizes = found.pop("SIZES", None) is not None and folder.is_local()
-        _leave_out_runs(folder, start, found, left_out)
+        _leave_out_runs(reader, start, found, left_out)
         files = {name: size for name, size in sorted(found.items()) if matches(name)}
         if not reader.glob_pattern:
             files = _of_the_format(reader, files, left_out)
@@ -136,19 +137,22 @@ def _walk(
                     yield from _walk(entry.path, f"{name}/", depth and depth - 1, (*above, here))
 
 
-def _leave_out_runs(folder: DataFolder, start: str, found: dict, left_out: dict) -> None:
+def _leave_out_runs(reader: BaseDiskReader, start: str, found: dict, left_out: dict) -> None:
     """Take away from ``found`` what an earlier run has written."""
-    runs: dict[str, str] = {}
+    folder, runs = reader.data_folder, {}
+    outputs = [rejected] if (rejected := getattr(reader, "rejected", None)) else []
     for name in found:
         above, _, last = name.rpartition("/")
         if last == "executor.json":
             runs[above] = "the logs of an earlier run"
             text = folder.read_text(name, errors="replace")  # ASCII, as json writes it
-            for path in OUTPUT.findall(text.encode().decode("unicode_escape")):
-                if path.startswith(f"{folder.path}/"):
-                    runs[path[len(folder.path) + 1 :]] = "the output of an earlier run"
+            text = text.encode().decode("unicode_escape", "replace")
+            outputs += [output or rejected for output, rejected in OUTPUT.findall(text)]
         elif last == "run.json" and f"{above}/run.lock" in found:
             runs[above] = "an earlier run"
+    for path in (get_datafolder(output).path for output in outputs):
+        if path.startswith(f"{folder.path}/"):
+            runs[path[len(folder.path) + 1 :]] = "the output of an earlier run"
     for run, why in runs.items():
         names = [name for name in found if name.startswith(f"{run}/")]
         if run and names and not f"{start}/".startswith(f"{run}/"):

@@ -6,10 +6,11 @@ import base64
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time
 from functools import partial
+from types import MappingProxyType
 
 import orjson
 import pyarrow as pa
@@ -26,12 +27,14 @@ from datatrove_kit.readers.listing import input_files
 
 REJECTED_BYTES = 1_000_000  # that are kept of a record
 MAX_LEVELS = 250  # orjson writes 254, of which a document takes two
-#: Metadata that DataTrove's writers and statistics take for their own, and the types they expect.
+#: Metadata that steps of DataTrove read or write, and the types they expect: it is renamed if it
+#: has another. Where a writer expands metadata, ``EXPANDED`` would take the place of its columns.
 OWN = {
-    **dict.fromkeys(("rank", "id", "text", "media"), ()),
+    "rank": (),
     **dict.fromkeys(("language", "fqdn", "suffix"), str),
     **dict.fromkeys(("token_count", "language_score"), (int, float)),
 }
+EXPANDED = dict.fromkeys(("id", "text", "media"), ())
 LONG_NUMBER = re.compile(rb"(?<![\d.])\d{19}")
 
 
@@ -53,6 +56,7 @@ class Tolerant(BaseDiskReader):
 
     rejected: str | None = None
     files: tuple[str, ...] = ()
+    own: Mapping[str, type | tuple] = MappingProxyType(OWN)
     writers: tuple[ParquetWriter, ...] = ()
     needs_url, keep_errors = False, True
     rejects = None
@@ -160,8 +164,8 @@ class Tolerant(BaseDiskReader):
         known = document.id not in (None, "")
         document.id = as_text(document.id if known else f"{filepath}/{number}")
         document.metadata = metadata = fit(document.metadata)
-        for name in OWN.keys() & metadata.keys():
-            if not isinstance(metadata[name], OWN[name]):
+        for name in self.own.keys() & metadata.keys():
+            if not isinstance(metadata[name], self.own[name]):
                 other = f"input_{name}"
                 while other in metadata:
                     other += "_"
@@ -266,9 +270,10 @@ def _loads(line: bytes) -> tuple[object, str]:
         data = orjson.loads(line)
         if LONG_NUMBER.search(line):  # orjson makes floats of integers beyond 64 bits
             data = json.loads(line, parse_int=lambda n: fit(int(n)) if len(n) < 25 else n)
-        for media in (isinstance(data, dict) and data.get("media")) or ():
-            if isinstance(media, dict) and isinstance(media.get("media_bytes"), str):
-                media["media_bytes"] = base64.decodebytes(media["media_bytes"].encode("ascii"))
+        media = data.get("media") if isinstance(data, dict) else None
+        for one in media if isinstance(media, list) else ():
+            if isinstance(one, dict) and isinstance(one.get("media_bytes"), str):
+                one["media_bytes"] = base64.decodebytes(one["media_bytes"].encode("ascii"))
         return data, ""
     except orjson.JSONDecodeError as error:
         if "depth limit" in str(error):

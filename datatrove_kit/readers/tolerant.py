@@ -14,7 +14,13 @@ from datatrove.pipeline.writers import ParquetWriter
 from datatrove.utils.stats import Stats
 
 from datatrove_kit.readers.listing import input_files
-from datatrove_kit.readers.readers import Tolerant, TolerantJsonlReader, TolerantParquetReader
+from datatrove_kit.readers.readers import (
+    EXPANDED,
+    OWN,
+    Tolerant,
+    TolerantJsonlReader,
+    TolerantParquetReader,
+)
 from datatrove_kit.readers.warc import TolerantWarcReader
 
 OURS = {
@@ -41,7 +47,9 @@ def tolerant(
     """
     readers = [step for step in pipeline if isinstance(step, BaseDiskReader)]
     steps = [s for step in pipeline for s in (step, getattr(step, "exclusion_writer", None))]
+    expand = any(getattr(step, "expand_metadata", False) for step in steps)
     common = {
+        "own": OWN | EXPANDED if expand else OWN,
         "keep_errors": keep_errors,
         "writers": tuple(step for step in steps if isinstance(step, ParquetWriter)),
         "needs_url": any(
@@ -68,5 +76,6 @@ def _made_tolerant(reader: BaseDiskReader, attributes: dict) -> Tolerant:
         )
     made.adapter = MethodType(reader.adapter.__func__, made)
     made.stats = Stats(str(made))
-    made.__dict__ |= attributes | {"files": tuple(input_files(reader).files), "accounts": {}}
+    made.__dict__ |= attributes | {"accounts": {}}
+    made.files = tuple(input_files(made).files)
     return made
