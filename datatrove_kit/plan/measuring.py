@@ -44,7 +44,8 @@ STEPS = {
 
 # What a task of Slurm does (datatrove.tools.launch_pickled_pipeline), for several ranks, each again
 # until two seconds are used. Prints for each time the rank and its CPU seconds, children included,
-# with those of the process so far; at last the peak of memory and what the steps counted.
+# with those of the process so far; at last the peak of memory by the first time, and what the steps
+# counted. As in Slurm's accounts a child's memory counts in full, though it shares much of it.
 TASK = """
 import dill, json, os, resource, sys
 def used(what):
@@ -62,16 +63,15 @@ for again in range(10):
         before = seconds()
         executor._run_for_rank(rank)
         print(json.dumps([rank, seconds() - before, seconds()]), flush=True)
-    started = seconds() if again == 0 else started
+    if again == 0:
+        started, (own, children) = seconds(), used(lambda u: u.ru_maxrss)
+        if sys.platform != "darwin":
+            # In kilobytes; ru_maxrss would start from the size of the process that started this.
+            with open("/proc/self/status") as status:
+                own = next(int(n.split()[1]) * 1024 for n in status if n.startswith("VmHWM"))
+            children *= 1024
     if seconds() - started > 2:
         break
-own, children = used(lambda u: u.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-try:
-    # ru_maxrss would start from the size of the process that started this one.
-    with open("/proc/self/status") as status:
-        own = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-except OSError:
-    pass
 stats = [getattr(step, "stats", None) for step in executor.pipeline]
 stats = [{name: s.stats[name].total for name in s.stats} if s else {} for s in stats]
 print(json.dumps([own + children, seconds(), stats]))
@@ -79,29 +79,17 @@ print(json.dumps([own + children, seconds(), stats]))
 
 
 @dataclass
-class Used:
-    """What a process used: CPU seconds of its ``start`` and of each rank; ``memory`` in bytes at
-    its peak; and what the steps ``counted`` in the last rank.
-
-    As in Slurm's accounts a child's memory counts in full, though it shares much with its parent.
-    """
-
-    start: float
-    ranks: dict[int, float]
-    memory: int
-    counted: list[dict[str, float]]
-
-
-@dataclass
 class Measured:
-    """What a stage takes: for a task ``start`` CPU seconds, ``memory`` in bytes and ``files``
-    written; for each document that it reads ``each`` CPU seconds, and bytes ``written`` by folder.
+    """What a stage takes.
 
     Attributes:
-        kind: ``signatures``, ``buckets``, ``clusters``, ``dedup`` for the stages of MinHash,
-            ``documents`` and ``other`` with and without a reader. Of ``other``, ``each`` and
-            ``written`` are for a task of the stage before.
+        name: the last part of its logging_dir.
+        kind: one of STEPS for a stage of MinHash, or ``documents`` or ``other``: with and without
+            a reader.
         tasks: as it was built.
+        start, memory, files: CPU seconds, bytes at the peak, and files written, for a task.
+        each, written: CPU seconds, and bytes by folder, for a document that it reads; of
+            ``other``, for a task of the stage before.
         read: documents of the sample.
     """
 
@@ -164,11 +152,16 @@ def cut_sample(reader: BaseDiskReader, folder: Path, pages: int) -> int:
     return os.path.getsize(path)
 
 
-def run_ranks(pipeline: list, tasks: int, logs: Path, ranks: list[int]) -> Used:
+def run_ranks(
+    pipeline: list, tasks: int, logs: Path, ranks: list[int]
+) -> tuple[float, float, int, list[dict[str, float]]]:
     """Run ranks of a pipeline one after the other in a Python of their own, which writes logs.
 
-    A rank that ran more than once is reported with the median of all times but the first, by which
-    time all is loaded. Raises KitError when a step fails.
+    Returns CPU seconds of the start and of all ranks, bytes of memory at the peak, and what each
+    step counted in the last rank. A rank that ran more than once counts with the median of all
+    times but the first, by which time all is loaded.
+
+    Raises KitError when a step fails.
     """
     executor = LocalPipelineExecutor(pipeline, tasks, 1, logging_dir=str(logs))
     with executor.logging_dir.open("task.pik", "wb") as stream:
@@ -188,10 +181,10 @@ def run_ranks(pipeline: list, tasks: int, logs: Path, ranks: list[int]) -> Used:
                 "(pages= takes more): " + "\n".join(last)
             )
         *lines, (memory, until, counted) = [json.loads(n) for n in output if n.startswith("[")]
-    found = {rank: [taken for r, taken, _ in lines if r == rank] for rank in ranks}
-    seconds = {rank: median(taken[1:] or taken) for rank, taken in found.items()}
+    times = [[taken for rank, taken, _ in lines if rank == wanted] for wanted in ranks]
+    seconds = [median(taken[1:] or taken) for taken in times]
     at_end = used.ru_utime + used.ru_stime - until
-    return Used(max(0.0, lines[0][2] + at_end - seconds[ranks[0]]), seconds, memory, counted)
+    return max(0.0, lines[0][2] + at_end - seconds[0]), sum(seconds), memory, counted
 
 
 def measure(
@@ -209,7 +202,6 @@ def measure(
     reader = in_order(build(data, str(out)))[0].pipeline[0]
     sample, there = Sample(cut_sample(reader, folder / "sample", pages), []), _written(out)
     for executor in in_order(build(str(folder / "sample"), str(out))):
-        # As the logging_dir is called.
         name, steps = Path(executor.logging_dir.path).name, executor.pipeline
         print(f"measuring {name}", file=sys.stderr)
         reads = isinstance(steps[0], BaseDiskReader)
@@ -217,23 +209,25 @@ def measure(
             kind: step for step in steps for cls, kind in STEPS.items() if isinstance(step, cls)
         }
         kind = next(iter(here), "documents" if reads else "other")
-        if kind == "buckets":
+        if kind in ("signatures", "buckets"):
             sample.config = here[kind].config
         tasks = sample.config.num_buckets if kind == "buckets" else executor.world_size
         ranks = [0] if reads else list(range(tasks))
-        used = run_ranks(steps, len(ranks), folder / "logs" / name, ranks)
-        read = used.counted[0].get("documents", 0)
+        start, seconds, memory, counted = run_ranks(
+            steps, len(ranks), folder / "logs" / name, ranks
+        )
+        read = counted[0].get("documents", 0)
         if reads and not read:
             raise KitError(f"{name} read no documents of the sample: is its text_key right?")
         if kind == "dedup":
-            counted = used.counted[steps.index(here[kind])]
-            sample.duplicates = 1 - counted["forwarded"] / counted["total"]
+            filtered = counted[steps.index(here[kind])]
+            sample.duplicates = 1 - filtered["forwarded"] / filtered["total"]
         (sizes, counts), there = there, _written(out)
-        each, units = sum(used.ranks.values()), read or 1
+        units = read or 1
         written = {place: size / units for place, size in (there[0] - sizes).items()}
         files = (there[1] - counts).total() / len(ranks)
         sample.stages.append(
-            Measured(name, kind, tasks, used.start, each / units, used.memory, read, files, written)
+            Measured(name, kind, tasks, start, seconds / units, memory, read, files, written)
         )
     return sample
 
@@ -248,10 +242,10 @@ def in_order(executors: PipelineExecutor | Iterable[PipelineExecutor]) -> list[P
 
 def _written(out: Path) -> tuple[Counter, Counter]:
     """Bytes and number of files, by the first folder below ``out``."""
-    paths = [path for path in out.rglob("*") if path.is_file()]
     sizes, counts = Counter(), Counter()
-    for path in paths:
-        place = path.relative_to(out).parts[0]
-        sizes[place] += path.stat().st_size
-        counts[place] += 1
+    for path in out.rglob("*"):
+        if path.is_file():
+            place = path.relative_to(out).parts[0]
+            sizes[place] += path.stat().st_size
+            counts[place] += 1
     return sizes, counts

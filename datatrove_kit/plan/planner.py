@@ -22,22 +22,17 @@ from datatrove_kit.plan.measuring import Sample, measure
 DUMPS = {"CC-MAIN-2024-22": 2_709_877_975}
 #: Of a WARC of Common Crawl, about (the same README).
 WARC_PAGES, WARC_BYTES = 30_000, 10**9
-#: Share of a dump's tokens that MinHash removes: 36T to 20T, arXiv 2406.17557, 3.3 and 3.4.
-DUMP_DUPLICATES = 0.44
 #: A task is planned to use this share of its time limit and of its memory.
 PART_OF_LIMIT, PART_OF_MEMORY = 0.75, 0.8
-#: Similarity of a removed document to the one kept, and documents in pairs for each removed one
-#: (2 in clusters of two, toward 1 in large ones). Assumed.
-SIMILARITY, IN_PAIRS = 0.95, 1.5
-#: Measured with DataTrove 0.10.1 and Python 3.11: CPU seconds for a signature that stage 2 merges
-#: from 128 files, and bytes for each open file; CPU seconds and bytes that stage 3 takes for each
-#: document in any pair (two entries of a dict that has just grown).
+#: Measured with DataTrove 0.10.1 and Python 3.11: CPU seconds for a signature that MinHash stage 2
+#: merges from 128 files, and bytes for each open file; CPU seconds (with 6 pairs each) and bytes
+#: that stage 3 takes for each document in any pair, two entries of a dict that has just grown.
 SIGNATURE_SECONDS, OPEN_FILE_BYTES = 4e-6, 7_500
 DOCUMENT_SECONDS, DOCUMENT_BYTES = 12e-6, 247
+#: Documents in pairs for each that is removed: 2 in clusters of two, toward 1 in large ones.
+IN_PAIRS = 1.5
 #: Bytes of memory that a task of MinHash stage 2 spends on reading ahead, all files together.
 READ_AHEAD = 5 * 10**8
-#: Bytes of a pair (4 unsigned ints) and of a removed document (1) in MinHash's files.
-PAIR_BYTES, REMOVED_BYTES = 16, 4
 #: Files that a process has open besides those of its input.
 OPEN_FILES_ASIDE = 50
 UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "TIB": 2**40, "GIB": 2**30}
@@ -133,7 +128,7 @@ class Plan:
             ["pages", f"{self.corpus.pages:,.0f}", self.corpus.known],
             ["files", f"{self.corpus.files:,}", self.corpus.known],
             ["documents after the filters", f"{self.documents:,.0f}", "measured"],
-            ["documents in the end", f"{self.kept:,.0f}", "assumed, see duplicates_of()"],
+            ["documents in the end", f"{self.kept:,.0f}", "given, the share of duplicates"],
             ["cores", f"{self.cores:,}", "given; assumed, as fast as this one"],
         ]
         stages = [[name, *vars(stage).values()] for name, stage in self.stages.items()]
@@ -160,6 +155,7 @@ def plan(
     *,
     memory_gb: float = 4,
     hours: float = 10,
+    duplicates: float = 0.44,
     pages: int = 200,
 ) -> Plan:
     """Measure a run on a sample of the input, and work out what it takes on a corpus.
@@ -170,12 +166,15 @@ def plan(
         data: an input folder, with pages like those of the corpus.
         corpus: a dump (CC-MAIN-2024-22), a number of WARC files (90000), or bytes (85TB).
         cores: that work at the same time.
-        memory_gb: of a core. hours: that a task may take; fineweb.py asks for 10.
+        memory_gb: of a core.
+        hours: that a task may take; fineweb.py asks for 10.
+        duplicates: share of the documents that MinHash removes, which no sample shows. FineWeb's
+            is 0.44 of a dump's tokens: 36T to 20T, arXiv 2406.17557, 3.3 and 3.4.
         pages: how many of ``data`` are measured.
 
     All steps are run several times, on temporary folders. A stage without a reader that is none of
-    MinHash's is taken to grow with the number of tasks before it. The queue, the network and the
-    file system are not in the plan.
+    MinHash's is taken to grow with the number of tasks before it. The queue, the network, the file
+    system, and MinHash's pairs (about 1% of the storage) are not in the plan.
 
     Raises KitError for an unknown corpus, a sample that is too small, a step that fails on it.
     """
@@ -183,29 +182,23 @@ def plan(
     with tempfile.TemporaryDirectory() as folder:
         sample = measure(build, data, pages, Path(folder))
     page_bytes = sample.bytes / sample.stages[0].read
-    return make_plan(sample, find_corpus(str(corpus), page_bytes), cores, memory_gb, hours)
-
-
-def duplicates_of(sample: Sample, pages: float) -> float:
-    """Share of the documents that MinHash removes, from the sample's to the 0.44 of a dump.
-
-    In between it is assumed to grow with the logarithm of the pages.
-    """
-    most, whole = max(sample.duplicates, DUMP_DUPLICATES), max(DUMPS.values())
-    measured = sample.stages[0].read
-    grown = math.log(max(1, pages / measured)) / math.log(whole / measured)
-    return sample.duplicates + (most - sample.duplicates) * min(1, grown)
+    corpus = find_corpus(str(corpus), page_bytes)
+    return make_plan(sample, corpus, cores, memory_gb, hours, duplicates)
 
 
 def make_plan(
-    sample: Sample, corpus: Corpus, cores: int, memory_gb: float = 4, hours: float = 10
+    sample: Sample,
+    corpus: Corpus,
+    cores: int,
+    memory_gb: float = 4,
+    hours: float = 10,
+    duplicates: float = 0.44,
 ) -> Plan:
     """Work out tasks, time, memory and storage of each stage; arguments as of ``plan``."""
     made, config = Plan(corpus, cores), sample.config
     hash_format = config.hash_config.struct_format
     signature_bytes = struct.calcsize(f"<{config.hashes_per_bucket}{hash_format}I")
-    pairs = max(1.0, config.num_buckets * SIMILARITY**config.hashes_per_bucket)  # of one removed
-    removed, is_deduplicated = duplicates_of(sample, corpus.pages), False
+    is_deduplicated = False
     # Files to read, tasks of the stage before, and tasks of the signatures.
     files = tasks = signed = corpus.files
 
@@ -216,8 +209,7 @@ def make_plan(
         return max(1, math.ceil(short / slots)) * slots
 
     for stage in sample.stages:
-        memory, each, written, aside = stage.memory, stage.each, stage.written, {}
-        share, gone = None, made.documents * removed
+        memory, each, share, aside = stage.memory, stage.each, None, {}
         if stage.kind == "buckets":
             units, each = made.documents * config.num_buckets, SIGNATURE_SECONDS
             tasks = in_turns(units * each, memory, config.num_buckets)
@@ -225,23 +217,22 @@ def make_plan(
             lines = min(READ_AHEAD / 2 / signature_bytes, made.documents / workers) / signed
             aside = {"tasks_per_bucket": workers, "lines_to_buffer": max(5, int(lines))}
             memory += signed * (OPEN_FILE_BYTES + 2 * signature_bytes * aside["lines_to_buffer"])
-            written = {stage.name: PAIR_BYTES * gone * pairs / units}
         elif stage.kind == "clusters":
-            units, each, tasks = min(made.documents, gone * IN_PAIRS), DOCUMENT_SECONDS, 1
+            units = made.documents * min(1, duplicates * IN_PAIRS)
+            each, tasks = DOCUMENT_SECONDS, 1
             memory += units * DOCUMENT_BYTES
-            written = {stage.name: REMOVED_BYTES * gone / units}
         elif stage.kind == "other":
             units, tasks = tasks, stage.tasks
         else:
             units = corpus.pages * stage.read / sample.stages[0].read
             if is_deduplicated:
-                units *= (1 - removed) / (1 - sample.duplicates)
+                units *= (1 - duplicates) / (1 - sample.duplicates)
             made.kept, tasks = units, min(files, in_turns(units * each, memory))
             if stage.kind == "signatures":
                 made.documents, signed = units, tasks
                 memory += 2 * signature_bytes * units / tasks  # of a bucket, read to be sorted
             elif stage.kind == "dedup":
-                tasks, is_deduplicated, made.kept = signed, True, units * (1 - removed)
+                tasks, is_deduplicated, made.kept = signed, True, units * (1 - duplicates)
             # The largest task has a file more than others where they do not divide.
             share, files = math.ceil(files / tasks) / files, tasks
         seconds = tasks * stage.start + units * each
@@ -257,8 +248,9 @@ def make_plan(
             task_hours * math.ceil(tasks / max(1, cores // cpus)),
             **aside,
         )
-        made.storage.update({place: size * units for place, size in written.items()})
-        made.files += round(stage.files * (signed if stage.kind == "clusters" else tasks))
+        if stage.kind not in ("buckets", "clusters"):
+            made.storage.update({place: size * units for place, size in stage.written.items()})
+        made.files += round(stage.files * tasks)
         if task_hours > hours:
             made.notes.append(
                 f"{stage.name}: a task takes {task_hours:.1f} hours, of {hours:g}. A file is never "
