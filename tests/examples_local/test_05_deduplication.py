@@ -1,6 +1,6 @@
 """Lesson 05 against plain Python: groups of the same text, a Bloom filter of exact sets, sizes.
 
-The second half shows in plain DataTrove what the lesson guards against and its spec says.
+The second half shows in plain DataTrove what the page says of it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import gzip
 import io
 import json
 import re
-import runpy
 import struct
-import sys
 import unicodedata
 from collections import Counter, defaultdict
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from conftest import lesson, run_script, with_constants
+from conftest import lesson, run_script
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline import dedup
@@ -32,8 +30,8 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.hashing import HashConfig
 
-from examples_common.samples.articles import good_piece
 from examples_common.samples import manifest, sample
+from examples_common.samples.articles import good_piece
 
 WAYS = ("stages", "set", "bloom")
 MONTHS = "january february march april may june july august september october november december"
@@ -106,9 +104,8 @@ def test_one_of_each_text_is_kept(way, bare):
 
 
 def test_kept_and_removed_are_all(bare):
-    for way in ("stages", "bloom"):
-        gone = [doc["id"] for doc in bare("05").documents(f"removed/{way}")]
-        assert sorted(kept(bare("05"), way) + gone) == sorted(documents())
+    gone = [doc["id"] for doc in bare("05").documents("removed")]
+    assert sorted(kept(bare("05"), "stages") + gone) == sorted(documents())
 
 
 def test_the_stages_keep_the_shortest_url_and_the_set_the_first(bare):
@@ -184,50 +181,10 @@ def test_the_table_of_the_three_ways(bare):
         assert [int(cell) for cell in rows[way][:4]] == expected_row(kept(done, way)), way
 
 
-def test_the_memory(bare):
-    rows = {row[0]: row[-1] for row in rows_of(bare("05").stdout, "Three ways")}
-    # A set of digests of 16 bytes; a list of tuples with three numbers, and 14 bytes each, twice.
-    digests = {struct.pack("<QQ", number, 0) for number in range(1_000_000)}
-    size = sys.getsizeof(digests) + 1_000_000 * sys.getsizeof(b"x" * 16)
-    assert int(rows["set"]) == pytest.approx(size / 1e6, abs=12)
-    entry = (2**61, 65473, 10**6)
-    stage_1 = 8 + sys.getsizeof(entry) + sum(map(sys.getsizeof, entry)) + 2 * 14
-    first, second = map(int, re.findall(r"stage \d: (\d+)", rows["stages"]))
-    assert first == pytest.approx(stage_1, abs=15)
-    assert second == 0
-
-
-def test_the_bits_of_the_bloom_filter(bare):
-    held, usable, used = map(
-        int, re.search(r"(\d+) bits, (\d+) u\w+, (\d+) set", bare("05").stdout).groups()
-    )
-    vector = (bare("05").folder / "bloom/bloom_filter.bloom").read_bytes()
-    ones = [8 * i + b for i, byte in enumerate(vector) if byte for b in range(8) if byte >> b & 1]
-    assert (held, used) == (8 * len(vector), len(ones))
-    assert max(ones) < usable == 2**21 == (held + 8) / 8
-    # Seven bits for every shingle, of which some fall together: 1 - exp(-7 n / usable) of all.
-    shingles = {tuple(t[i : i + 13]) for t in map(words, by_text()) for i in range(len(t) - 12)}
-    share = 1 - 2.718281828 ** (-7 * len(shingles) / usable)
-    assert used / usable == pytest.approx(share, rel=0.02)
-    cell = rows_of(bare("05").stdout, "Three ways")[2][-1]
-    # A filter for n shingles with k = 7 is half full when it has 7 n / ln 2 bits.
-    assert int(cell.split()[0]) == pytest.approx(7 * len(shingles) / 0.693147 / 2000, rel=0.02)
-
-
-def test_the_tables_of_the_stages(bare):
-    done = bare("05")
-    stays = set(kept(done, "stages"))
-    for row in rows_of(done.stdout, "Stages 1 and 3, by task"):
-        rank, *numbers = map(int, row)
-        mine = {id for id in documents() if task_and_place(id, 4)[0] == rank}
-        assert numbers == [len(mine), len(mine - stays), len(mine & stays)]
-    many = rows_of(done.stdout, "A text with many copies")
-    ids = next(ids for ids in by_text().values() if many[0][0] in ids)
-    assert {row[0] for row in many} == set(ids)
-    assert len(ids) == max(map(len, by_text().values()))
-    for id, priority, fate in many:
-        assert int(priority) == 65535 - len(documents()[id]["url"])
-        assert (fate == "kept") == (id in stays)
+def test_the_table_of_the_stages(bare):
+    rows = {row[0]: row[1:] for row in rows_of(bare("05").stdout, "What each step kept")}
+    assert rows["JsonlReader"] == ["2000"]
+    assert rows["ExactDedupFilter, removed"] == ["2000", "440", "1560"]
 
 
 def test_what_the_stages_hand_on(bare):
@@ -253,30 +210,21 @@ def test_a_second_run_is_the_same(bare, tmp_path):
     assert all(kept(again, way) == kept(bare("05"), way) for way in WAYS)
 
 
-def test_other_tasks_keep_the_same_texts(bare, tmp_path):
-    """In one folder one after the other, so that nothing of the former run may be left."""
-    script = with_constants(lesson("05"), {"TASKS": "3", "FINDER_WORKERS": "5"}, tmp_path)
-    texts = {documents()[id]["text"] for id in kept(bare("05"), "stages")}
-    for args in ((), ("--tasks", 1, "--finder-workers", 1)):
-        done = run_script(script, "--workers", 1, *args, cwd=tmp_path)
-        assert done.code == 0, done.stderr[-3000:]
-        stays = kept(done, "stages")
-        assert {documents()[id]["text"] for id in stays} == texts
-        assert len(stays) == len(texts)
-        assert rows_of(done.stdout, "Three ways") == rows_of(bare("05").stdout, "Three ways")
-    # With one task there is no doubt left: of equal priority the first stays.
-    for ids in by_text().values():
-        best = min(ids, key=lambda id: (len(documents()[id]["url"]), task_and_place(id, 1)[1]))
-        assert best in stays
-    for changed in (("--tasks", 2), ("--tasks", 1, "--finder-workers", 2)):
-        refused = run_script(script, "--resume", *changed, cwd=tmp_path)
-        assert refused.code == 1
-        assert "cannot be resumed" in refused.stderr
+@pytest.mark.parametrize(("tasks", "finders"), [(3, 5), (1, 1)])
+def test_other_tasks_keep_the_same_texts(tasks, finders, bare, run):
+    done = run("05", changes={"TASKS": tasks, "FINDER_WORKERS": finders, "WORKERS": 1})
+    assert done.code == 0, done.stderr[-3000:]
+    stays = kept(done, "stages")
+    assert Counter(documents()[id]["text"] for id in stays) == Counter(by_text().keys())
+    assert rows_of(done.stdout, "Three ways") == rows_of(bare("05").stdout, "Three ways")
+    if tasks == 1:  # there is no doubt left: of equal priority the first stays
+        for ids in by_text().values():
+            best = min(ids, key=lambda id: (len(documents()[id]["url"]), task_and_place(id, 1)[1]))
+            assert best in stays
 
 
-def test_normalising_makes_twins_the_same(tmp_path, bare):
-    script = with_constants(lesson("05"), {"NORMALIZE": "True"}, tmp_path)
-    done = run_script(script, "--workers", 1, cwd=tmp_path)
+def test_normalising_makes_twins_the_same(run, bare):
+    done = run("05", changes={"NORMALIZE": True})
     assert done.code == 0, done.stderr[-3000:]
     for way in ("stages", "set"):
         assert sorted(map(normal, kept(done, way))) == sorted(set(map(normal, documents())))
@@ -287,28 +235,32 @@ def test_normalising_makes_twins_the_same(tmp_path, bare):
 
 def test_resume_after_a_stop(bare, run):
     """Half of stage 3 missing, as after a stop: the rest is done and nothing is there twice."""
-    first = run("05", "--workers", 1)
-    for left in ("logs/stage_3/completions/00002", "logs/bloom/completions/00000", "_SUCCESS"):
+    first = run("05")
+    for left in ("logs/3/completions/00002", "logs/bloom/completions/00000"):
         (first.folder / left).unlink()
     (first.folder / "kept/stages/00002.jsonl.gz").write_bytes(b"half a file")
-    again = run("05", "--workers", 1, "--resume")
+    again = run("05", "--resume")
     assert again.code == 0, again.stderr[-3000:]
     assert again.stdout == bare("05").stdout
     assert all(kept(again, way) == kept(bare("05"), way) for way in WAYS)
 
 
-def test_build_ties_the_stages_together(tmp_path):
-    """The first and the last stage have one reader and number of tasks; a finder task a range."""
-    names = runpy.run_path(str(lesson("05")), run_name="lesson")
-    chosen = {"source": "sample", "limit": None, "tasks": 7, "workers": 2, "resume": False}
-    chosen["output"] = str(tmp_path / "out")
-    with names["open_run"](str(lesson("05")), chosen, sample="exact") as run:
-        sign, find, drop, *single = names["build"](run, 5)
-    assert sign.pipeline[0] is drop.pipeline[0]
-    assert sign.tasks == drop.tasks == 7
-    assert find.tasks == sign.pipeline[1].finder_workers == 5
-    assert [find.depends, drop.depends] == [sign, find]
-    assert [executor.tasks for executor in single] == [1, 1]
+def test_data_of_ones_own_have_no_manifest(run, tmp_path):
+    """No copy at all in one run, no url: the table says what was kept, and no more."""
+    (tmp_path / "mine").mkdir()
+    texts = [" ".join(f"{word}{n}" for word in "abcdefghijklmnop") for n in range(20)]
+    for name, found in (("a", texts[:12]), ("b", texts[12:])):
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in found)
+        (tmp_path / "mine" / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    done = run("05", "--input", tmp_path / "mine", changes={"TASKS": 2})
+    assert done.code == 0, done.stderr[-3000:]
+    assert rows_of(done.stdout, "Three ways")[:2] == [["stages", "20"], ["set", "20"]]
+    with open(tmp_path / "mine" / "b.jsonl", "a") as more:
+        more.writelines(json.dumps({"text": text}) + "\n" for text in texts[:5])
+    done = run("05", "--input", tmp_path / "mine", changes={"TASKS": 2})
+    assert done.code == 0, done.stderr[-3000:]
+    assert rows_of(done.stdout, "Three ways")[:2] == [["stages", "20"], ["set", "20"]]
+    assert len(done.documents("removed")) == 5
 
 
 # What goes wrong in plain DataTrove.
@@ -371,7 +323,13 @@ def test_signatures_of_a_former_run_remove_documents(tmp_path):
 
 
 def test_two_tasks_with_a_set_keep_copies(tmp_path):
-    first_copies = runpy.run_path(str(lesson("05")), run_name="lesson")["first_copies"]
+    def first_copies(data, rank, world_size):
+        seen = set()
+        for doc in data:
+            if doc.text not in seen:
+                seen.add(doc.text)
+                yield doc
+
     pipeline = [JsonlReader(str(sample("exact"))), first_copies, JsonlWriter(str(tmp_path / "k"))]
     execute(pipeline, tmp_path / "logs", tasks=2)
     assert len(list(JsonlReader(str(tmp_path / "k")).run())) > 1560
@@ -437,3 +395,49 @@ def test_the_number_of_hashes_that_the_config_chooses():
 def test_executor_json_holds_the_vector(bare):
     log = bare("05").folder / "logs/bloom/executor.json"
     assert log.stat().st_size > 4.9 * (2**21 - 1)
+
+
+def test_the_usable_bits_of_a_bloom_filter(tmp_path):
+    """The page's figures of the sample: bits that can be set, and that are."""
+    step = dedup.SingleBloomFilter(str(tmp_path), BloomFilterConfig(2**21 - 1, k=7))
+    step.tokenizer.word_tokenize, former = str.split, step.tokenizer.word_tokenize
+    list(step.run(Document(text, "") for text in by_text()))
+    step.tokenizer.word_tokenize = former  # one for the whole process
+    ones = [8 * i + b for i, x in enumerate(step.bit_vector) if x for b in range(8) if x >> b & 1]
+    assert len(step.bit_vector) * 8 == 2**24 - 8
+    assert max(ones) < 2**21
+    # Seven bits for every shingle, of which some fall together: 1 - exp(-7 n / usable) of all.
+    shingles = {tuple(t[i : i + 13]) for t in map(words, by_text()) for i in range(len(t) - 12)}
+    share = 1 - 2.718281828 ** (-7 * len(shingles) / 2**21)
+    assert len(ones) / 2**21 == pytest.approx(share, rel=0.02)
+    assert len(ones) == 557518
+
+
+def test_depends_launches_the_earlier_ones(tmp_path):
+    """And a chain that was stopped goes on at the task that is missing."""
+    ran = []
+
+    def step(name):
+        def run(data, rank, world_size):
+            ran.append(f"{name}{rank}")
+            yield from ()
+
+        return run
+
+    def chain():
+        first = LocalPipelineExecutor([step("a")], 2, 1, str(tmp_path / "a"))
+        second = LocalPipelineExecutor([step("b")], 1, 1, str(tmp_path / "b"), depends=first)
+        return LocalPipelineExecutor([step("c")], 1, 1, str(tmp_path / "c"), depends=second)
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        chain().run()
+        assert ran == ["a0", "a1", "b0", "c0"]
+        (tmp_path / "a/completions/00001").unlink()
+        (tmp_path / "c/completions/00000").unlink()
+        chain().run()
+    assert ran[4:] == ["a1", "c0"]
+
+
+def test_a_bloom_filter_of_nothing_but_short_documents_fails(tmp_path):
+    with pytest.raises(AssertionError, match="expected_elements=0"):
+        bloom(tmp_path, ["eleven words"], 2**10 - 1)
