@@ -84,7 +84,7 @@ def copy_of(script: Path, cwd: Path, changes: dict[str, object] | None = None) -
     copy = cwd / script.parent.name / script.name
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_text(text, encoding="utf-8")
-    for name in ("environment.py", "slurm.toml"):
+    for name in ("environment.py", "slurm.toml", "dump.yaml"):
         if (script.parent / name).exists() and not (copy.parent / name).exists():
             shutil.copy(script.parent / name, copy.parent)
     return copy
