@@ -119,14 +119,10 @@ class FastMinhashSignature(MinhashDedupSignature):
         """Write the signatures of all documents unsorted, and return their number."""
         width, config = self.config.hashes_per_bucket, self.config.hash_config
         record = np.dtype([("signature", f"<{config.struct_format}", (width,)), ("place", "<u4")])
+        names = [f"bucket_{i:03d}/{rank:05d}.minhash.sig" for i in range(self.config.num_buckets)]
         written = 0
         with ExitStack() as stack:
-            files = [
-                stack.enter_context(
-                    self.output_folder.open(f"bucket_{bucket:03d}/{rank:05d}.minhash.sig", "wb")
-                )
-                for bucket in range(self.config.num_buckets)
-            ]
+            files = [stack.enter_context(self.output_folder.open(name, "wb")) for name in names]
             # First the words of all, then the numbers of all: each finds its data in the cache.
             for batch in batched(enumerate(self._data), BATCH):
                 shingles = []

@@ -134,13 +134,11 @@ class PieceTokenizer(WordTokenizer):
             return self.stock.word_tokenize(text)
         return list(chain.from_iterable(map(words.__getitem__, pieces)))
 
-    def _spans(self, text: str) -> list[tuple[int, int]] | None:
+    def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         pieces = text.split()
-        if not pieces or " ".join(pieces) != text:
-            return None
         self.look_up(pieces)
-        if not self._special.isdisjoint(pieces):
-            return None
+        if not pieces or " ".join(pieces) != text or not self._special.isdisjoint(pieces):
+            return self.stock.span_tokenize(text)
         spans, start, offset, seen_end = [], 0, 0, False
         for piece in pieces:
             # spaCy's Sentencizer: a sentence starts at what is no punctuation after an end.
@@ -154,15 +152,8 @@ class PieceTokenizer(WordTokenizer):
             offset += len(piece) + 1
         return [*spans, (start, len(text))]
 
-    def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        spans = self._spans(text)
-        return self.stock.span_tokenize(text) if spans is None else spans
-
     def sent_tokenize(self, text: str) -> list[str]:
-        spans = self._spans(text)
-        if spans is None:
-            return self.stock.sent_tokenize(text)
-        return strip_strings([text[start:end] for start, end in spans])
+        return strip_strings([text[start:end] for start, end in self.span_tokenize(text)])
 
 
 @cache

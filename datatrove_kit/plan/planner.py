@@ -124,27 +124,20 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        basis = [
-            ["pages", f"{self.corpus.pages:,.0f}", self.corpus.known],
-            ["files", f"{self.corpus.files:,}", self.corpus.known],
-            ["documents after the filters", f"{self.documents:,.0f}", "measured"],
-            ["documents in the end", f"{self.kept:,.0f}", "given, the share of duplicates"],
-            ["cores", f"{self.cores:,}", "given; assumed, as fast as this one"],
-        ]
-        stages = [[name, *vars(stage).values()] for name, stage in self.stages.items()]
-        total = [
-            sum(getattr(s, n) for s in self.stages.values()) for n in ("cpu_hours", "wall_hours")
-        ]
-        stages.append(["all", None, None, None, None, *total])
+        corpus, stages = self.corpus, self.stages.values()
+        rows = [[name, *vars(stage).values()] for name, stage in self.stages.items()]
+        hours = [sum(s.cpu_hours for s in stages), sum(s.wall_hours for s in stages)]
         headers = ["stage", *(name.replace("_", " ") for name in Stage.__dataclass_fields__)]
         storage = [[name, size / 1e9] for name, size in self.storage.most_common()]
         storage.append([f"all, in {self.files:,} files", self.storage.total() / 1e9])
-        tables = [
-            tabulate(basis, [f"plan for {self.corpus.name}", "", "known from"]),
-            tabulate(stages, headers, floatfmt=",.2f", intfmt=","),
+        parts = [
+            f"Plan for {corpus.name} on {self.cores:,} cores as fast as this one: "
+            f"{corpus.pages:,.0f} pages in {corpus.files:,} files ({corpus.known}), "
+            f"{self.documents:,.0f} documents after the filters, {self.kept:,.0f} in the end.",
+            tabulate([*rows, ["all", *[None] * 4, *hours]], headers, floatfmt=",.2f", intfmt=","),
             tabulate(storage, ["folder", "GB"], floatfmt=",.3f"),
         ]
-        return "\n\n".join([*tables, *self.notes])
+        return "\n\n".join(parts + self.notes)
 
 
 def plan(
