@@ -56,7 +56,8 @@ def main(data: str, out: str, local: bool = False, wait: bool = False, compare=N
     last.run()  # and the stages before, which it depends on
     stages = [first, second, third, last]
     if not (local or wait or last.job_id == -1):  # -1: all tasks were complete before
-        print(f"submitted: jobs {[s.job_id for s in stages]}. Once they ended: --resume --wait")
+        jobs = ", ".join(str(each.job_id) for each in stages if each.job_id != -1)
+        print(f"submitted: jobs {jobs}. Once they have ended: --resume --wait")
         return
     if not local:
         wait_for(*stages)
@@ -87,10 +88,9 @@ def show_recall(manifest: Path, out: str) -> None:
             pairs.setdefault(text["target"], []).append((hit, probability(text["jaccard"])))
     print("\nPlanted pairs in the same cluster\n\nsimilarity  pairs   found         expected")
     for target, group in sorted(pairs.items()):
-        n, (found, chance) = len(group), np.mean(group, axis=0)
-        spread = 2 * (chance * (1 - chance) / n) ** 0.5
-        recall["expected"][target], recall["found"][target] = chance, found
-        print(f"{target:10.2f} {n:6} {found:7.1%} {chance:7.1%} ± {spread:5.1%}")
+        n, (found, p) = len(group), np.mean(group, axis=0)
+        recall["expected"][target], recall["found"][target] = p, found
+        print(f"{target:10.2f} {n:6} {found:7.1%} {p:7.1%} ± {2 * (p * (1 - p) / n) ** 0.5:5.1%}")
     alone = [cluster[text["url"]] != -1 for text in planted if text["kind"] == "single"]
     print(
         f"\nTexts without a near duplicate: {len(alone)}, in a cluster nevertheless: {sum(alone)}"

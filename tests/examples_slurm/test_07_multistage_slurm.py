@@ -1,6 +1,6 @@
 """Lesson 07 against plain Python: the manifest, Jaccard similarity, and MinHash by its definition.
 
-The last part shows in plain DataTrove what the lesson guards against and its spec says.
+The last part shows in plain DataTrove what the page says goes wrong.
 """
 
 from __future__ import annotations
@@ -16,22 +16,21 @@ import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import spacy
 import xxhash
-from conftest import Finished, lesson, read_documents, run_script, with_constants
+from conftest import Finished, lesson, read_documents, run_script
 from datatrove.executor import LocalPipelineExecutor
-from datatrove.pipeline import dedup
+from datatrove.pipeline.dedup import MinhashDedupFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
-from examples_common import LessonError, Run
-from datatrove_kit.guard.jobs import jobs_of
-from examples_common.samples.builder import jaccard, manifest, sample
-from datatrove_kit.readers.sources import find_input
+from examples_common.samples import manifest, sample
+from examples_common.samples.builder import jaccard
 
 BUCKETS, HASHES, TASKS = 14, 8, 4
 PRIME = 2**61 - 1
@@ -72,12 +71,6 @@ def in_task(task: int) -> list[str]:
     """Ids of the documents that a task of four reads, in order."""
     files = sorted(path.name for path in sample("near").iterdir())[task::TASKS]
     return [id for file in files for id in documents() if id.startswith(file)]
-
-
-def section(stdout: str, title: str) -> list[list[str]]:
-    """Cells of the table under a title, without its head."""
-    block = stdout.split(f"{title}\n\n")[1].split("\n\n")[0]
-    return [re.split(r"\s{2,}", line.strip()) for line in block.splitlines()[2:]]
 
 
 @dataclass
@@ -166,11 +159,11 @@ def test_the_stages(local, oracle):
     assert {d["id"] for d in kept} | {d["id"] for d in removed} == set(documents())
     assert len(kept) + len(removed) == len(documents())
     count = len(set(oracle.clusters.values()))
-    assert section(local.stdout, "The four stages") == [
-        ["signatures", "4", f"{len(documents())} documents signed"],
-        ["buckets", "14", f"{oracle.matches} matches"],
-        ["clusters", "1", f"{len(oracle.clusters)} documents in {count} clusters"],
-        ["filter", "4", f"{len(removed)} documents removed, {len(kept)} kept"],
+    assert local.stdout.strip().splitlines()[:4] == [
+        f"signatures  {len(documents())} documents signed",
+        f"buckets     {oracle.matches} matches",
+        f"clusters    {len(oracle.clusters)} documents in {count} clusters",
+        f"filter      {len(removed)} documents removed, {len(kept)} kept",
     ]
     # One of each cluster stays.
     assert len(removed) == len(oracle.clusters) - count
@@ -179,18 +172,6 @@ def test_the_stages(local, oracle):
     }
     for doc in kept + removed:
         assert doc["text"] == documents()[doc["id"]]["text"]
-
-
-def test_the_largest_cluster(local, oracle):
-    (first, fate), *others = section(local.stdout, "The largest cluster")
-    size = max(Counter(oracle.clusters.values()).values())
-    assert fate == "kept" and len(others) == min(size - 1, 5)
-    assert oracle.keeper[oracle.clusters[first]] == first
-    for other, similarity, fate in others:
-        assert oracle.clusters[other] == oracle.clusters[first]
-        true = jaccard(documents()[first]["text"], documents()[other]["text"])
-        assert float(similarity) == pytest.approx(true, abs=0.0051)
-        assert fate == "removed"
 
 
 def test_recall(local, oracle):
@@ -204,48 +185,36 @@ def test_recall(local, oracle):
             similarity = jaccard(doc["text"], documents()[base]["text"])
             together = id in oracle.clusters and oracle.clusters[id] == oracle.clusters.get(base)
             pairs[doc["truth"]["target"]].append((similarity, together))
-    rows = section(local.stdout, "Planted pairs in the same cluster")
+    row = re.compile(r"^ +(0\.\d+) +(\d+) +([\d.]+)% +([\d.]+)% ± +([\d.]+)%$", re.M)
+    rows = row.findall(local.stdout)
     assert [float(row[0]) for row in rows] == sorted(pairs)
-    for target, count, mean, found, theory, spread in (map(float, row) for row in rows):
+    for target, count, found, theory, spread in (map(float, row) for row in rows):
         similarities, hits = zip(*pairs[target], strict=True)
         chances = [expected(s) for s in similarities]
         assert count == len(hits) == 60
-        assert mean == pytest.approx(sum(similarities) / 60, abs=0.0051)
         assert found == pytest.approx(100 * sum(hits) / 60, abs=0.051)
         assert theory == pytest.approx(100 * sum(chances) / 60, abs=0.051)
         deviation = sum(p * (1 - p) for p in chances) ** 0.5 / 60
-        assert spread == pytest.approx(200 * deviation, abs=0.051)
+        assert spread == pytest.approx(200 * deviation, abs=0.2)  # printed for the mean chance
         # Three standard deviations; below 1% the variants of a text find each other.
         assert abs(found - theory) <= 300 * deviation + 0.1
 
 
-def test_what_was_removed(local, oracle):
-    removed = {doc["id"] for doc in local.documents("removed")}
-
-    def text_of(id: str) -> int | str:
-        return documents()[id]["truth"].get("cluster", id)
-
-    counts = defaultdict(lambda: [0, 0, 0, 0])
-    for id, doc in documents().items():
-        gone = id in removed
-        wrong = gone and text_of(oracle.keeper[oracle.clusters[id]]) != text_of(id)
-        for kind in (doc["truth"]["kind"], "all"):
-            for column, more in enumerate((1, not gone, gone, wrong)):
-                counts[kind][column] += more
-    rows = section(local.stdout, "What was removed")
-    assert [row[0] for row in rows] == ["single", "base", "variant", "all"]
-    assert {kind: list(map(int, cells)) for kind, *cells in rows} == counts
-    total = counts["all"]
-    assert total[3] / total[2] < 0.02
+def test_texts_that_stand_alone(local, oracle):
+    alone = [id for id, doc in documents().items() if doc["truth"]["kind"] == "single"]
+    taken = sum(id in oracle.clusters for id in alone)
+    line = f"Texts without a near duplicate: {len(alone)}, in a cluster nevertheless: {taken}\n"
+    assert line in local.stdout
+    assert taken / len(alone) < 0.01
 
 
 def test_the_chart(local):
     assert "chart: output/07_multistage_slurm/recall.png" in local.stdout
     assert (local.folder / "recall.png").read_bytes()[:4] == b"\x89PNG"
-    assert (local.folder / "_SUCCESS").exists()
 
 
-def test_fineweb_appendix_e1():
+def test_fineweb_appendix_e1(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     probability = runpy.run_path(str(SCRIPT))["probability"]
     for similarity, percent in ((0.7, 56), (0.75, 77), (0.8, 92), (0.85, 98.8)):
         assert 100 * probability(similarity) == pytest.approx(percent, abs=0.5)
@@ -260,7 +229,12 @@ def test_slurm_gives_what_local_gives(local, on_slurm):
         assert len(read_documents(on_slurm.folder / folder)) == len(local.documents(folder))
 
 
-def test_resume_runs_only_what_is_missing(on_slurm, cluster, tmp_path):
+def ranks(finished: Finished, stage: str) -> list[int]:
+    """What the last array of a stage was submitted for."""
+    return json.loads((finished.folder / f"logs/{stage}/ranks_to_run.json").read_text())
+
+
+def test_resume_runs_only_what_is_missing(on_slurm, cluster):
     lost = on_slurm.folder / "kept" / "00002.jsonl.gz"
     whole = lost.read_bytes()
     lost.write_bytes(whole[:1000])
@@ -269,80 +243,61 @@ def test_resume_runs_only_what_is_missing(on_slurm, cluster, tmp_path):
     assert done.code == 0, done.stderr[-3000:]
     assert done.stdout == on_slurm.stdout
     assert gzip.decompress(lost.read_bytes()) == gzip.decompress(whole)
-    assert len(jobs_of(on_slurm.folder)) == 2  # one array, its merge
+    assert ranks(done, "filter") == [2] and ranks(done, "buckets") == list(range(14))
     assert queue(cluster) == ""
 
 
-def test_dry_run(cluster, tmp_path):
-    done = run_script(SCRIPT, "--dry-run", cwd=tmp_path, env=cluster)
-    assert done.code == 0, done.stderr
-    scripts = done.stdout.split("# sbatch")[1:]
-    arrays = [s for s in scripts if "launch_pickled_pipeline" in s]
-    assert len(scripts) == 2 * len(arrays) == 8
-    assert re.findall(r"--job-name=(\w+)", "".join(arrays)) == [
-        "signatures", "buckets", "clusters", "filter",
-    ]  # fmt: skip
-    waits = [re.search(r"--dependency=(\S+)", s.partition("\n")[0]) for s in arrays]
-    assert [w and w[1] for w in waits] == [None, "afterok:JOB1", "afterok:JOB3", "afterok:JOB5"]
-    assert re.findall(r"--array=(\S+)", "".join(arrays)) == ["0-3", "0-13", "0-0", "0-3"]
-    assert re.findall(r"--mem-per-cpu=(\S+)", "".join(arrays)) == ["1G", "1G", "2G", "1G"]
+def test_each_stage_waits_for_the_one_before(cluster, tmp_path):
+    """And asks for its own memory and time; what waits is named, and not submitted again."""
+    env = {**os.environ, **cluster}
+    subprocess.run(["scontrol", "update", "partition=learn", "state=down"], env=env, check=True)
+    try:
+        done = run_script(SCRIPT, cwd=tmp_path, env=cluster)
+        assert done.code == 0, done.stderr
+        jobs = re.fullmatch(r"submitted: jobs (.*)\. Once .*--resume --wait\n", done.stdout)[1]
+        jobs = jobs.split(", ")
+        words = ["squeue", "--noheader", "--format=%F|%j|%E|%m|%l|%K"]
+        out = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+        rows = [line.split("|") for line in out.splitlines()]
+        stages = {row[0]: row[1:] for row in rows if row[0] in jobs}
+        assert len(rows) == 8  # and a job for each that merges its statistics
+        assert [stages[job][0] for job in jobs] == ["signatures", "buckets", "clusters", "filter"]
+        assert [stages[job][2:] for job in jobs] == [
+            ["1G", "20:00", "0-3"],
+            ["1G", "10:00", "0-13"],
+            ["2G", "20:00", "0"],
+            ["1G", "10:00", "0-3"],
+        ]
+        assert "afterok" not in stages[jobs[0]][1]
+        for before, job in pairwise(jobs):
+            assert stages[job][1].startswith(f"afterok:{before}_*")
+        again = run_script(SCRIPT, "--resume", "--wait", cwd=tmp_path, env=cluster)
+        assert again.code == 1 and again.stdout == ""
+        assert all(job in again.error for job in jobs)
+    finally:
+        subprocess.run(["scancel", "--me"], env=env, check=True)
+        subprocess.run(["scontrol", "update", "partition=learn", "state=up"], env=env, check=True)
+
+
+def test_a_stage_that_fails_is_mended_and_the_chain_goes_on(local, cluster, tmp_path):
+    """Tasks that are no multiple of the buckets: stage 2 fails after all of stage 1."""
+    wrong = {'"buckets", BUCKETS': '"buckets", BUCKETS + 1'}
+    first = run_script(SCRIPT, "--wait", cwd=tmp_path, env=cluster, changes=wrong)
+    assert first.code == 1
+    assert re.search(r"\d+ of 15 tasks of buckets did not complete", first.error)
+    assert "AssertionError" in first.error
     assert queue(cluster) == ""
-    assert not (tmp_path / "output").exists()
-
-
-def test_settings_hold_for_all_stages(cluster, tmp_path):
-    options = ("--set", "memory=3", "--set", "time=01:00:00")
-    done = run_script(SCRIPT, "--dry-run", *options, cwd=tmp_path, env=cluster)
-    arrays = [s for s in done.stdout.split("# sbatch")[1:] if "launch_pickled_pipeline" in s]
-    assert re.findall(r"--mem-per-cpu=(\S+)", "".join(arrays)) == ["3G"] * 4
-    assert re.findall(r"--time=(\S+)", "".join(arrays)) == ["01:00:00"] * 4
+    signed = (first.folder / "signatures/bucket_000/00000.minhash.sig").stat().st_mtime_ns
+    done = run_script(SCRIPT, "--wait", "--resume", cwd=tmp_path, env=cluster)
+    assert done.code == 0, done.stderr[-3000:]
+    assert done.stdout == local.stdout
+    assert (done.folder / "signatures/bucket_000/00000.minhash.sig").stat().st_mtime_ns == signed
 
 
 def write_jsonl(path: Path, texts: list[str]) -> None:
     path.parent.mkdir(exist_ok=True)
     lines = (json.dumps({"text": text}) + "\n" for text in texts)
     path.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
-
-
-def test_an_environment_that_is_not_there(cluster, tmp_path):
-    options = ("--wait", "--set", "environment=/usr")
-    done = run_script(SCRIPT, *options, cwd=tmp_path, env=cluster)
-    assert done.code == 1
-    assert "--set environment=" in done.stderr
-    assert queue(cluster) == ""
-
-
-def own_run(folder: Path) -> Run:
-    data = find_input("sample", "near", ("jsonl",), None, None)
-    return Run(folder, str(folder), data, TASKS, 1, "text")
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda chain: setattr(chain[3], "tasks", 8), "share their reader and tasks"),
-        (lambda chain: chain[3].pipeline.__setitem__(0, JsonlReader("x")), "share their reader"),
-        (lambda chain: setattr(chain[1], "tasks", 15), "a multiple of 14"),
-        (lambda chain: setattr(chain[2], "tasks", 2), "clusters takes one"),
-        (lambda chain: setattr(chain[1].pipeline[0], "config", None), "share MINHASH"),
-    ],
-)
-def test_checked_before_submission(tmp_path, change, says):
-    script = runpy.run_path(str(SCRIPT))
-    chain = script["build"](own_run(tmp_path), None)
-    script["check"](chain)
-    change(chain)
-    with pytest.raises(LessonError, match=says):
-        script["check"](chain)
-
-
-def test_other_parameters_do_not_resume(tmp_path):
-    first = run_script(SCRIPT, "--local", "--limit", 60, cwd=tmp_path)
-    assert first.code == 0, first.stderr[-2000:]
-    changed = with_constants(SCRIPT, {"HASHES": "4"}, tmp_path)
-    done = run_script(changed, "--local", "--limit", 60, "--resume", cwd=tmp_path)
-    assert done.code == 1
-    assert "cannot be resumed" in done.stderr and "hashes_per_bucket=4" in done.stderr
 
 
 def test_own_documents(tmp_path):
@@ -357,24 +312,21 @@ def test_own_documents(tmp_path):
     texts += [doc["text"] for doc in documents().values() if doc["truth"]["kind"] == "single"][:20]
     write_jsonl(tmp_path / "own/0.jsonl.gz", texts[:2])
     write_jsonl(tmp_path / "own/1.jsonl.gz", texts[2:])
-    done = run_script(SCRIPT, "--source", "own", "--local", cwd=tmp_path)
+    done = run_script(SCRIPT, "--input", "own", "--local", cwd=tmp_path)
     assert done.code == 0, done.stderr[-2000:]
     assert len(done.documents("kept")) == 23
     assert done.documents("removed")[0]["text"].lower().startswith("on day")
-    assert section(done.stdout, "The four stages")[3][2] == "1 documents removed, 23 kept"
+    assert "filter      1 documents removed, 23 kept\n" in done.stdout
     assert "Planted" not in done.stdout
 
 
 def test_two_tasks_for_each_bucket(local, tmp_path):
     """Ranges of hashes, read by a task each, give what whole buckets give."""
-    signatures, matches = str(local.folder / "signatures"), str(tmp_path / "matches")
-    config = runpy.run_path(str(SCRIPT))["MINHASH"]
-    for rank in range(2 * BUCKETS):
-        step = dedup.MinhashDedupBuckets(signatures, matches, config=config, lines_to_buffer=1000)
-        step.run(None, rank, 2 * BUCKETS)
-    dedup.MinhashDedupCluster(matches, str(tmp_path / "clusters"), config, True).run(None, 0, 1)
-    for file in (local.folder / "clusters").iterdir():
-        assert (tmp_path / "clusters" / file.name).read_bytes() == file.read_bytes()
+    twice = {'"buckets", BUCKETS': '"buckets", 2 * BUCKETS'}
+    done = run_script(SCRIPT, "--local", cwd=tmp_path, changes=twice)
+    assert done.code == 0, done.stderr[-2000:]
+    for folder in ("kept", "removed"):
+        assert done.documents(folder) == local.documents(folder)
 
 
 def test_compare(tmp_path):
@@ -384,18 +336,11 @@ def test_compare(tmp_path):
     done = run_script(SCRIPT, "--compare", "a", "b", cwd=tmp_path, env={"PATH": "/nowhere"})
     assert done.code == 0, done.stderr
     first, second = map(shingles, pair)
-    a, b = signature(first), signature(second)
-    true = len(first & second) / len(first | second)
-    equal = sum(x == y for s, t in zip(a, b, strict=True) for x, y in zip(s, t, strict=True))
-    common = " ".join(str(i) for i in range(BUCKETS) if a[i] == b[i]) or "none"
-    assert section(done.stdout, "Two texts") == [
-        ["shingles of the first", str(len(first))],
-        ["shingles of the second", str(len(second))],
-        ["shared", str(len(first & second))],
-        ["true similarity", f"{true:.3f}"],
-        ["estimated by 112 hashes", f"{equal / 112:.3f}"],
-        ["probability of a match", f"{expected(true):.3f}"],
-        ["buckets in common", common],
+    both = first & second
+    true = len(both) / len(first | second)
+    assert done.stdout.splitlines() == [
+        f"shingles: {len(first)} and {len(second)}, {len(both)} in common; similarity {true:.3f}",
+        f"probability of a match: {expected(true):.3f}",
     ]
     assert not (tmp_path / "output").exists()
 
@@ -403,7 +348,6 @@ def test_compare(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"only four words here", "fewer than 5 words"),
         (b"\xff\xfe", "as text"),
         (None, "No such file"),
     ],
@@ -420,7 +364,7 @@ def test_compare_says_what_is_wrong(tmp_path, content, says):
 @pytest.mark.parametrize(("tasks", "wrong", "missed"), [(2, 16, 183), (8, 0, 163)])
 def test_trap_the_last_stage_with_other_tasks(local, tmp_path, tasks, wrong, missed):
     read, clusters = JsonlReader(str(sample("near"))), str(local.folder / "clusters")
-    drop = dedup.MinhashDedupFilter(clusters, JsonlWriter(str(tmp_path / "removed")))
+    drop = MinhashDedupFilter(clusters, JsonlWriter(str(tmp_path / "removed")))
     LocalPipelineExecutor([read, drop], tasks, logging_dir=str(tmp_path / "logs"), workers=1).run()
     removed = {doc["id"] for doc in read_documents(tmp_path / "removed")}
     right = {doc["id"] for doc in local.documents("removed")}
