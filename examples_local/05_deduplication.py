@@ -2,7 +2,7 @@
 
     python examples_local/05_deduplication.py
 
-10 seconds, 10 MB in output/05_deduplication. The page: spec/05_deduplication.md
+10 seconds, 14 MB in output/05_deduplication. The page: spec/05_deduplication.md
 """
 
 import environment  # noqa: F401  (says what to activate, where DataTrove is missing)
