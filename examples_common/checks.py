@@ -137,8 +137,7 @@ def _records(reader: BaseDiskReader, name: str) -> Iterator[tuple[str, object]]:
         documents = [(doc.id, doc.text) for doc in reader.read_file(name)]
         yield from documents or [("from start to end", None)]
         return
-    packed = None if kind == "WarcReader" else "infer"  # warcio unpacks by itself
-    with reader.data_folder.open(name, "rb", compression=packed) as stream:
+    with reader.data_folder.open(name, "rb", compression="infer") as stream:
         if kind == "JsonlReader":
             lines = ((f"line {n}", line) for n, line in enumerate(stream, 1) if line.strip())
             yield from ((place, _text(line, reader.text_key)) for place, line in lines)
@@ -146,6 +145,9 @@ def _records(reader: BaseDiskReader, name: str) -> Iterator[tuple[str, object]]:
             rows = chain.from_iterable(b.to_pylist() for b in pq.ParquetFile(stream).iter_batches())
             yield from ((f"row {n}", row.get(reader.text_key)) for n, row in enumerate(rows))
         else:
+            while stream.read(1 << 20):  # raises where the file was cut; warcio would just end
+                pass
+            stream.seek(0)
             yield from _pages(stream)
 
 
