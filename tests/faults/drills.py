@@ -37,8 +37,9 @@ def texts(folder: Path) -> Path:
         with gzip.open(folder / f"c-{shard:05d}.jsonl.gz", "wt") as stream:
             for number in range(DOCUMENTS):
                 kind = weather.randrange(10)
-                words = weather.choices(["rain", "sun", "hail", "fog"], k=40 + 20 * kind)
-                text = " ".join(words) if kind else "The same rain again. " * 40
+                words = weather.choices(["rain", "sun", ""], [1, 1, 2], k=40 + 20 * kind)
+                text = " ".join(word or f"{weather.getrandbits(24):x}" for word in words)
+                text = text if kind else "The same rain again. " * 40
                 record = {"text": text, "id": f"c-{shard:05d}/{number}"}
                 stream.write(json.dumps(record) + "\n")
     return folder

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import resource
 import subprocess
-from dataclasses import replace
 
+import drills
 import pytest
-from drills import Drill, assert_recovered, assert_stopped
+from drills import Drill, assert_failed, assert_recovered
 
 SIZE = 2 << 20
 
@@ -28,42 +28,51 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up(small_disk, tmp_path, bare):
-    """Somebody else's file takes the room; with that gone, the same command goes on."""
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return drills.texts(tmp_path_factory.mktemp("data") / "texts")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, data):
+    return drills.undisturbed("filtering.py", tmp_path_factory.mktemp("undisturbed"), data)
+
+
+def test_a_disk_that_fills_up(small_disk, tmp_path, data, undisturbed):
+    """Somebody else's file takes the room; with that gone, the run goes on."""
     ballast = small_disk / "ballast"
-    with Drill("01", tmp_path, "--output", small_disk / "run") as drill:
-        ballast.write_bytes(bytes(SIZE - 150_000))
-        done = replace(drill.run(), folder=small_disk / "run")
-        assert_stopped(
-            done,
+    with Drill("filtering.py", tmp_path, data, out=small_disk / "run") as drill:
+        ballast.write_bytes(bytes(SIZE - 120_000))
+        assert_failed(
+            drill.run(),
             "tasks did not complete, and what they wrote was removed. The first error was OSError: "
             "[Errno 28] No space left on device",
-            "Run the same command again, with --resume",
+            "run it again with resume=True",
         )
         ballast.unlink()
-        assert_recovered(replace(drill.run("--resume"), folder=done.folder), bare("01"))
+        assert_recovered(drill.run("--resume"), undisturbed)
 
 
-def test_a_disk_without_any_room(small_disk, tmp_path, bare):
+def test_a_disk_without_any_room(small_disk, tmp_path, data, undisturbed):
     """Not even what the run says of itself can be written: an error all the same."""
     ballast = small_disk / "ballast"
-    with Drill("01", tmp_path, "--output", small_disk / "run") as drill:
+    with Drill("filtering.py", tmp_path, data, out=small_disk / "run") as drill:
         for room in (0, 8_000, 24_000):
             with open(ballast, "wb") as stream:
                 stream.write(bytes(SIZE - room))
-            done = replace(drill.run(), folder=small_disk / "run")
-            assert_stopped(done, "No space left on device")
-            assert done.stderr.rpartition("\nerror: ")[2].count("\n") < 5
+            done = drill.run("--overwrite")
+            assert_failed(done, "No space left on device")
+            assert done.error.count("\n") < 5
             ballast.unlink()
-        assert_recovered(replace(drill.run(), folder=done.folder), bare("01"))
+        assert_recovered(drill.run("--overwrite"), undisturbed)
 
 
-def test_a_file_that_may_not_grow(tmp_path, bare):
+def test_a_file_that_may_not_grow(tmp_path, data, undisturbed):
     """The stand-in for a full disk, or for a quota."""
-    limit = 64 << 10
-    with Drill("01", tmp_path) as drill:
+    limit = 16 << 10
+    with Drill("filtering.py", tmp_path, data) as drill:
         drill.start(
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         )
-        assert_stopped(drill.end(), "OSError: [Errno 27] File too large", "--resume")
-        assert_recovered(drill.run("--resume"), bare("01"))
+        assert_failed(drill.end(), "OSError: [Errno 27] File too large", "resume=True")
+        assert_recovered(drill.run("--resume"), undisturbed)
