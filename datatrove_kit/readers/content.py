@@ -9,6 +9,7 @@ from functools import partial
 from gzip import GzipFile
 from lzma import LZMAError
 
+import cchardet
 import numpy as np
 from backports.zstd import ZstdError, ZstdFile
 from fastwarc.stream_io import BrotliReader, ChunkedReader, ZstdReader
@@ -61,15 +62,14 @@ class Content:
 
     Attributes:
         damage: why it ended early, with the byte of the file, or "".
-        garbled: whether it is damaged, and not just cut.
-        tail: the last four bytes.
+        garbled: whether the last of the content may be wrong.
     """
 
     def __init__(self, raw: Raw, compression: str | None, name: str):
         codec = infer_compression(name) if compression == "infer" else compression
         opened = OPENED.get(codec) or (codec and partial(compr[codec], mode="rb"))
         self.raw, self.stream = raw, opened(raw) if opened else raw
-        self.damage, self.garbled, self.tail, self.given = "", False, b"", 0
+        self.damage, self.garbled, self.given = "", False, 0
 
     def read(self, size: int = PIECE) -> bytes:
         if self.damage:
@@ -80,10 +80,13 @@ class Content:
             if self.raw.failure:
                 raise
             at, head = self.raw.tell(), self.raw.head
-            self.garbled = not isinstance(error, EOFError)
+            # Where a member begins, those before were sound.
+            self.garbled = not isinstance(error, EOFError) and "Not a gzipped" not in str(error)
             self.damage = f"it cannot be decoded before byte {at} ({error})"
-            if not self.garbled:
+            if isinstance(error, EOFError):
                 self.damage = f"it ends early, at byte {at} ({error})"
+            elif "ictionary" in str(error):
+                self.damage = "it needs a zstd dictionary. This is no damage: unpack it before"
             elif "memory" in str(error) and len(head) == 6:  # the window by RFC 8878, 3.1.1.1.2
                 window = (8 + (head[5] & 7)) << (head[5] >> 3) >> 13
                 self.damage = (
@@ -92,7 +95,6 @@ class Content:
                 )
             return b""
         self.given += len(data)
-        self.tail = (self.tail + data)[-4:]
         return data
 
     def tell(self) -> int:
@@ -148,8 +150,6 @@ def characters(content: bytes, content_type: str | None = None) -> str | None:
         text = content.decode("utf-8", "replace")
         lost, others = text.count("\ufffd"), len(re.findall(r"[^\x00-\x7f\ufffd]", text))
         if (not declared and lost * 3 > others) or (declared == "utf-8" and 9 < lost > others):
-            import cchardet
-
             guess = cchardet.detect(content)["encoding"]
             declared = guess and resolve_encoding(guess)
             guessed = content.decode(declared, "replace") if declared else ""

@@ -44,10 +44,10 @@ def input_files(reader: BaseDiskReader) -> Listing:
     logging folders (they hold ``executor.json``), the output folders that are named there, and
     folders of the guard (``run.json`` beside ``run.lock``). A folder that ``glob_pattern`` begins
     with is read, whatever it is. Without a pattern, files whose names do not end as the reader's
-    format does are left out, unless none does. A local folder may hold a list ``SIZES``, with lines
-    as ``wc -c`` prints them, that its files must agree with.
+    format does are left out, unless none does.
 
-    Raises KitError when the folder cannot be listed, or does not hold what a list says.
+    Raises KitError when the folder cannot be listed, or a link or a name in ``paths_file`` leads
+    to nothing.
     """
     listing, folder, pattern = Listing(), reader.data_folder, reader.glob_pattern
     left_out = listing.left_out
@@ -70,14 +70,11 @@ def input_files(reader: BaseDiskReader) -> Listing:
                 found[name] = size
             elif hidden[0].endswith("/") or matches(name):
                 left_out[f"{start}/{hidden[0]}" if start else hidden[0]] = "hidden"
-        sizes = found.pop("SIZES", None) is not None and folder.is_local()
         _leave_out_runs(reader, start, found, left_out)
         files = {name: size for name, size in sorted(found.items()) if matches(name)}
         if not reader.glob_pattern:
             files = _of_the_format(reader, files, left_out)
         listing.files = _once(folder, files, left_out) if folder.is_local() else files
-        if sizes:
-            _compare_sizes(folder, listing)
     except OSError as error:
         raise KitError(f"{folder.path} cannot be listed: {error}.") from error
     return listing
@@ -182,19 +179,3 @@ def _once(folder: DataFolder, files: dict, left_out: dict) -> dict[str, int]:
         if name != first.setdefault(real[name], name):
             left_out[name] = f"a link to {first[real[name]]}"
     return {name: size for name, size in files.items() if name not in left_out}
-
-
-def _compare_sizes(folder: DataFolder, listing: Listing) -> None:
-    with open(f"{folder.path}/SIZES", encoding="utf-8", errors="surrogateescape") as stream:
-        lines = [re.fullmatch(r"\s*(\d+)\s+(?:\./)?(.+)", line.rstrip("\n")) for line in stream]
-    wrong = []
-    for size, name in [line.groups() for line in lines if line and line[2] != "total"]:
-        if not os.path.exists(f"{folder.path}/{name}"):
-            wrong.append(f"{name} is missing")
-        elif listing.files.get(name, int(size)) != int(size):
-            wrong.append(f"{name} has {listing.files[name]} bytes, and {size} there")
-    if wrong:
-        raise KitError(
-            f"{folder.path} does not hold what its list SIZES says: {'; '.join(wrong[:5])}. Fetch "
-            f"{'this file' if len(wrong) == 1 else f'these {len(wrong)} files'} again."
-        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time
@@ -15,7 +14,7 @@ from types import MappingProxyType
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datatrove.data import Document, DocumentsPipeline, Media
+from datatrove.data import Document, DocumentsPipeline
 from datatrove.io import get_datafolder
 from datatrove.pipeline.readers import JsonlReader, ParquetReader
 from datatrove.pipeline.readers.base import BaseDiskReader
@@ -35,7 +34,7 @@ OWN = {
     **dict.fromkeys(("token_count", "language_score"), (int, float)),
 }
 EXPANDED = dict.fromkeys(("id", "text", "media"), ())
-LONG_NUMBER = re.compile(rb"(?<![\d.])\d{19}")
+TO_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 
 
 class Unfit(Exception):
@@ -135,7 +134,17 @@ class Tolerant(BaseDiskReader):
         try:
             if why or not isinstance(data, dict):
                 raise Unfit(why or "not an object")
-            document = super().get_document_from_dict(_with_media(data), filepath, number)
+            convert = partial(
+                super().get_document_from_dict, source_file=filepath, id_in_file=number
+            )
+            try:
+                document = convert(dict(data))  # the adapter takes fields out
+            except (AttributeError, KeyError, TypeError):
+                if "media" not in data:
+                    raise
+                other = {**data, "input_media": data["media"]}  # of another meaning
+                del other["media"]
+                document = convert(other)
             if not document or not isinstance(document.text, str):
                 raise Unfit("text is not a string" if document else "no text")
             self._make_fit(document, filepath, number)
@@ -164,6 +173,8 @@ class Tolerant(BaseDiskReader):
         known = document.id not in (None, "")
         document.id = as_text(document.id if known else f"{filepath}/{number}")
         document.metadata = metadata = fit(document.metadata)
+        for media in document.media:
+            media.metadata = fit(media.metadata)
         for name in self.own.keys() & metadata.keys():
             if not isinstance(metadata[name], self.own[name]):
                 other = f"input_{name}"
@@ -183,13 +194,13 @@ class Tolerant(BaseDiskReader):
 
 def fit(value, level: int = 1):
     """The value as JSON can hold it: text for bytes, decimals, durations and the like."""
-    if value is None or isinstance(value, (bool, float, date, time)):
-        return value
     if isinstance(value, str):
         try:
-            value.encode()
+            value.isascii() or value.encode()
         except UnicodeEncodeError:  # of a file name that is not UTF-8
             return value.encode("utf-8", "backslashreplace").decode()
+        return value
+    if value is None or isinstance(value, (bool, float, date, time)):
         return value
     if isinstance(value, int):
         return value if -(1 << 63) <= value < 1 << 64 else str(value)
@@ -211,22 +222,6 @@ def as_text(value) -> str:
     """A value that is to be text: as it is, empty for None, or as JSON."""
     value = "" if value is None else fit(value)
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
-
-
-def _with_media(data: dict) -> dict:
-    """A copy for the adapter, which takes fields out; what DataTrove cannot take for media is
-    renamed."""
-    data = dict(data)
-    if media := data.get("media"):
-        try:
-            data["media"] = [
-                {k: v if k == "media_bytes" else fit(v) for k, v in one.items()} for one in media
-            ]
-            _ = [Media(**one) for one in data["media"]]
-        except (AttributeError, TypeError):
-            del data["media"]
-            data["input_media"] = media
-    return data
 
 
 class TolerantJsonlReader(Tolerant, JsonlReader):
@@ -268,7 +263,7 @@ def _loads(line: bytes) -> tuple[object, str]:
     """A line of JSON, with all digits of its integers; and why it is none, or ""."""
     try:
         data = orjson.loads(line)
-        if LONG_NUMBER.search(line):  # orjson makes floats of integers beyond 64 bits
+        if b"0" * 19 in line.translate(TO_ZEROS):  # orjson makes floats of such integers
             data = json.loads(line, parse_int=lambda n: fit(int(n)) if len(n) < 25 else n)
         media = data.get("media") if isinstance(data, dict) else None
         for one in media if isinstance(media, list) else ():

@@ -45,25 +45,22 @@ def tolerant(
 
     Raises KitError as ``input_files`` does.
     """
-    readers = [step for step in pipeline if isinstance(step, BaseDiskReader)]
     steps = [s for step in pipeline for s in (step, getattr(step, "exclusion_writer", None))]
     expand = any(getattr(step, "expand_metadata", False) for step in steps)
-    common = {
-        "own": OWN | EXPANDED if expand else OWN,
+    urls = [s for s in steps if isinstance(s, BaseStats) and {"fqdn", "suffix"} & {*s.groups}]
+    attributes = {
         "keep_errors": keep_errors,
+        "own": OWN | EXPANDED if expand else OWN,
         "writers": tuple(step for step in steps if isinstance(step, ParquetWriter)),
-        "needs_url": any(
-            isinstance(step, URLFilter)
-            or (isinstance(step, BaseStats) and {"fqdn", "suffix"} & {*step.groups})
-            for step in pipeline
-        ),
+        "needs_url": bool(urls) or any(isinstance(step, URLFilter) for step in steps),
     }
-    folders = [rejected] if len(readers) < 2 else [f"{rejected}/{i}" for i in range(len(readers))]
-    made = {
-        id(reader): _made_tolerant(reader, {**common, "rejected": folder})
-        for reader, folder in zip(readers, folders, strict=False)
-    }
-    return [made.get(id(step), step) for step in pipeline]
+    made, readers = [], sum(isinstance(step, BaseDiskReader) for step in pipeline)
+    for number, step in enumerate(pipeline):
+        if isinstance(step, BaseDiskReader):
+            folder = rejected if readers == 1 else f"{rejected}/{number}"
+            step = _made_tolerant(step, {**attributes, "rejected": folder})
+        made.append(step)
+    return made
 
 
 def _made_tolerant(reader: BaseDiskReader, attributes: dict) -> Tolerant:

@@ -6,8 +6,9 @@ import io
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from types import SimpleNamespace
 
+import magic
 from datatrove.data import DocumentsPipeline
 from datatrove.pipeline.readers import WarcReader
 from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecord, WarcRecordType
@@ -21,19 +22,6 @@ HTML = ("text/html", "application/xhtml+xml")
 #: What a page without a type is known by, and one that is said to be XML.
 TAG = re.compile(rb"(?i)<(!doctype html|/?(html|head|body|title|div|p|table|article|h[1-6])[\s>])")
 XHTML = re.compile(rb"(?i)<html[\s>]")
-
-
-@dataclass
-class Page:
-    """What a WARC record holds: ``data`` for a document, or why it is skipped or rejected."""
-
-    number: int
-    place: dict
-    content: bytes = b""
-    data: dict | None = None
-    skipped: str = ""
-    rejected: str = ""
-    noticed: list[str] = field(default_factory=list)
 
 
 class TolerantWarcReader(Tolerant, WarcReader):
@@ -52,7 +40,7 @@ class TolerantWarcReader(Tolerant, WarcReader):
                         self._count(filepath, "noticed", what)
                     yield document
 
-    def _pages(self, content: Content) -> Iterator[Page]:
+    def _pages(self, content: Content) -> Iterator[SimpleNamespace]:
         """The pages up to the damage, each once what follows it was found sound."""
         records = ArchiveIterator(content, parse_http=False, stream_detect=False)
         held, begin, what, suspect = None, 0, "", ""
@@ -82,31 +70,29 @@ class TolerantWarcReader(Tolerant, WarcReader):
                     held.rejected = "cut short"
                     yield held
                 break
-        if not what and content.given and not content.tail.endswith((b"\r\n\r\n", b"\n\n")):
-            what = "it ends within a record"
         if what and not content.damage:
             content.damage = f"{what}; it was read up to byte {content.raw.tell()}"
 
-    def _page(self, record: WarcRecord, number: int) -> tuple[Page | None, int]:
+    def _page(self, record: WarcRecord, number: int) -> tuple[SimpleNamespace | None, int]:
         """What a record holds, None if it is of a kind without pages; and how long it was."""
-        head, kind, why = record.headers, record.record_type, ""
+        head, kind, id_ = record.headers, record.record_type, record.headers.get("WARC-Record-ID")
+        url = characters(head.get_bytes(b"WARC-Target-URI", b"").strip(b"<>")) or ""
+        place = {"offset": record.stream_pos, "record_id": id_, "url": url}
+        page = SimpleNamespace(number=number, place=place, content=b"", data=None, noticed=[])
+        page.skipped = page.rejected = ""
         is_text = kind == WarcRecordType.conversion
         wanted = (*HTML, "text/plain") if is_text else HTML
         mime = _media_type(head.get("WARC-Identified-Payload-Type"))
         if kind == WarcRecordType.unknown:
-            why = "a record of unknown type"
-        elif kind in PAGES and record.content_length >= LONGEST_RECORD:
-            why = "a record of 2 GiB or more"
-        elif kind in PAGES and mime and mime not in wanted:
-            why = f"not HTML: {mime}"
-        if why or kind not in PAGES:
-            return Page(number, {}, skipped=why) if why else None, record.reader.consume()
-
-        url = characters(head.get_bytes(b"WARC-Target-URI", b"").strip(b"<>")) or ""
-        page = Page(
-            number,
-            {"offset": record.stream_pos, "record_id": head.get("WARC-Record-ID"), "url": url},
-        )
+            page.skipped = "a record of unknown type"
+        elif kind not in PAGES:
+            page = None
+        elif record.content_length >= LONGEST_RECORD:
+            page.skipped = "a record of 2 GiB or more"
+        elif mime and mime not in wanted:
+            page.skipped = f"not HTML: {mime}"
+        if not page or page.skipped:
+            return page, record.reader.consume()
         block = page.content = record.reader.read()
         http, said = HeaderMap(), head.get("Content-Type")
         if kind == WarcRecordType.response:
@@ -129,8 +115,7 @@ class TolerantWarcReader(Tolerant, WarcReader):
             page.rejected = "unknown charset" if text is None else ""
             if text and not is_text and is_too_deep(page.content):
                 page.noticed.append(TOO_DEEP)
-            date = head.get("WARC-Date")
-            page.data = {"text": text, "id": page.place["record_id"], "url": url, "date": date}
+            page.data = {"text": text, "id": id_, "url": url, "date": head.get("WARC-Date")}
         return page, len(block)
 
 
@@ -140,14 +125,9 @@ def _media_type(header: str | None) -> str:
 
 def _why_no_page(content: bytes, said: str, wanted: tuple[str, ...]) -> str:
     """Why content whose payload type is not identified is no page, or ""."""
-    import magic
-
     if said in wanted:
         return ""
     tags = XHTML if said in ("text/xml", "application/xml") else None if said else TAG
     found = magic.from_buffer(content, mime=True)
-    return (
-        ""
-        if found in wanted or (tags and tags.search(content, 0, 1 << 16))
-        else f"not HTML: {found}"
-    )
+    is_page = found in wanted or (tags and tags.search(content, 0, 1 << 16))
+    return "" if is_page else f"not HTML: {found}"

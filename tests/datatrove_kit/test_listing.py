@@ -164,23 +164,6 @@ def test_a_list_of_paths_as_it_is_written(tmp_path):
             input_files(reader)
 
 
-def test_a_list_of_sizes(tmp_path):
-    put(tmp_path, "a.jsonl", "b b.jsonl", "c/d.jsonl", "other.txt")
-    size = (tmp_path / "a.jsonl").stat().st_size
-    sizes = [
-        f"{path.stat().st_size} ./{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*.*")
-    ]
-    (tmp_path / "SIZES").write_text("\n".join([*sizes, "99 total\n"]))
-    reader = JsonlReader(str(tmp_path))
-    assert list(input_files(reader).files) == ["a.jsonl", "b b.jsonl", "c/d.jsonl"]
-    (tmp_path / "a.jsonl").write_text("")
-    (tmp_path / "c" / "d.jsonl").unlink()
-    with pytest.raises(KitError, match="Fetch these 2 files again") as error:
-        input_files(reader)
-    assert f"a.jsonl has 0 bytes, and {size} there" in str(error.value)
-    assert "c/d.jsonl is missing" in str(error.value)
-
-
 def test_a_folder_on_a_store_a_file_and_none(tmp_path):
     store = fsspec.filesystem("memory")
     for name in ("a.jsonl", "b/c.jsonl", ".d/e.jsonl", "b/.f.jsonl", "g.txt"):

@@ -451,8 +451,8 @@ def test_a_compressed_file_that_is_none(suffix, tmp_path):
     assert "cannot be decoded" in account["damage"][0]
 
 
-def test_a_long_window_is_no_damage(tmp_path):
-    """zstd --long=28 and more; up to 27 the file is read."""
+def test_what_zstd_needs_is_no_damage(tmp_path):
+    """A dictionary, or a window of --long=28 and more; up to 27 the file is read."""
     lines = as_lines(map(record, range(50)))
     for log in (27, 28, 30):
         options = {zstd.CompressionParameter.window_log: log}
@@ -465,6 +465,11 @@ def test_a_long_window_is_no_damage(tmp_path):
         else:
             assert f"needs a window of {2 ** (log - 20)} MiB" in account["damage"][0]
             assert "no damage" in account["damage"][0]
+    samples = [json.dumps(record(number)).encode() for number in range(200)]
+    options = {"zstd_dict": zstd.train_dict(samples, 5000)}
+    (tmp_path / "a.jsonl.zst").write_bytes(zstd.compress(lines, **options))
+    _, account, _ = read(JsonlReader(str(tmp_path)), tmp_path)
+    assert "needs a zstd dictionary. This is no damage" in account["damage"][0]
 
 
 def test_a_damaged_parquet_file(tmp_path):

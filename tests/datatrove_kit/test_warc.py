@@ -354,7 +354,7 @@ def test_a_warc_that_was_cut(packed, tmp_path):
                 if e - tail <= cut and is_page(r)
             ]
             assert [d.text for d in documents] in (certain, whole), cut
-            told = cut not in ends
+            told = not any(e - (4 if packed == "plain" else 0) <= cut <= e for e in ends)
         else:
             texts = [text_of(r) for r in records if is_page(r)]
             assert [d.text for d in documents] == texts[: len(documents)]
