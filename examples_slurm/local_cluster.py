@@ -325,6 +325,8 @@ def status() -> None:
         print(f"{name:10} {'runs' if name in running else 'is gone'}, pid {daemon['pid']}")
     if not daemons.alive():
         raise KitError("no cluster runs: python examples_slurm/local_cluster.py up")
+    if not (ROOT / "slurm.conf").exists():
+        raise KitError(f"the files in {ROOT} are gone: take the cluster `down` and `up` again.")
     print(slurm("sinfo", "--Node", "--format=%N %T %c CPUs %m MB"))
     print(slurm("squeue", "--format=%i %j %T %R"))
     if len(running) < len(known):

@@ -11,10 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from datatrove_kit.errors import KitError
 
+#: In the environment of each server: the folder it was started from, and its name.
+MARK = "DATATROVE_KIT_SERVER"
 START_SECONDS = 60
 STOP_SECONDS = 15
 
@@ -62,16 +65,31 @@ def started_at(pid: int) -> str | None:
 class Daemons:
     """The servers started from one folder, written down in its ``daemons.json``.
 
-    Output goes to ``log/NAME.out`` below the folder.
+    Output goes to ``log/NAME.out`` below the folder. Where a cleaner of /tmp has taken the book,
+    the servers are found by a mark in their environment.
     """
 
     def __init__(self, root: Path):
-        self.root = Path(root)
+        self.root = Path(root).absolute()
         self.book = self.root / "daemons.json"
 
     def recorded(self) -> dict[str, dict]:
         """All that were started, running or not, in that order: ``pid`` and ``started``."""
-        return json.loads(self.book.read_text()) if self.book.exists() else {}
+        return json.loads(self.book.read_text()) if self.book.exists() else self._marked()
+
+    def _marked(self) -> dict[str, dict]:
+        found: dict[str, dict] = {}
+        for place in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):  # other users' processes, and those that end meanwhile
+                mine = f"{MARK}={self.root}:".encode()
+                marks = [v for v in place.read_bytes().split(b"\0") if v.startswith(mine)]
+                pid = int(place.parent.name)
+                for mark in marks if (started := started_at(pid)) else ():
+                    name = mark[len(mine) :].decode()
+                    # What a server starts has its mark as well, and is younger.
+                    if name not in found or int(started) < int(found[name]["started"]):
+                        found[name] = {"pid": pid, "started": started}
+        return dict(sorted(found.items(), key=lambda item: int(item[1]["started"])))
 
     def alive(self) -> dict[str, int]:
         """Pids of those that run now."""
@@ -84,7 +102,7 @@ class Daemons:
         with open(self.root / "log" / f"{name}.out", "ab") as log:
             process = subprocess.Popen(
                 command,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **(env or {}), MARK: f"{self.root}:{name}"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -60,7 +60,7 @@ class ObjectStore:
         }
 
     def running(self) -> bool:
-        return set(self.daemons.alive()) == set(SERVERS)
+        return set(self.daemons.alive()) == set(SERVERS) and (self.root / "ports").exists()
 
     def start(self) -> None:
         """Start the store and wait until it answers; does nothing when it runs.

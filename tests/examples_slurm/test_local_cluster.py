@@ -15,7 +15,7 @@ import pytest
 from conftest import cluster_script, exports
 
 from datatrove_kit import KitError
-from datatrove_kit.cluster.daemons import program
+from datatrove_kit.cluster.daemons import program, started_at
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +163,20 @@ def test_a_stale_pid_is_not_ours(cluster):
 def test_a_missing_package_is_named():
     with pytest.raises(KitError, match="no-such-daemon is missing: run `make cluster`"):
         program("no-such-daemon", "run `make cluster`")
+
+
+def test_servers_are_found_when_the_files_of_the_folder_are_gone(tmp_path):
+    """As a cleaner of /tmp leaves them: files that nobody opened for days are taken."""
+    with cluster_script("cleaned") as call:
+        assert call("up", "--nodes", 1, "--cpus-per-node", 1).returncode == 0
+        before = pids(call)
+        assert len(before) == 5
+        for path in call.folder.glob("*"):
+            if path.is_file():
+                path.unlink()
+        seen = call("status")
+        assert seen.returncode == 1
+        assert "take the cluster `down` and `up` again" in seen.stderr
+        assert {int(pid) for pid in re.findall(r"runs, pid (\d+)", seen.stdout)} == before
+        assert call("down").stdout == "the cluster is stopped\n"
+        assert not [pid for pid in before if started_at(pid)]
