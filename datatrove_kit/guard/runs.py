@@ -190,6 +190,7 @@ class _Run:
         self._known: dict[str, dict[str, dict[str, int]]] = {}
         self._read: dict[str, dict] = {}
         self._lost: Counter = Counter()
+        self.findings: dict = {}
         before = self._before(resume, overwrite)
         self.inputs = dict(self._inputs())
         files = {name: listing.files for name, listing in self.inputs.items()}
@@ -311,7 +312,7 @@ class _Run:
                 self._conclude()
         except KitError as error:
             with suppress(OSError):  # on a full disk the error is worth more
-                self._report({"whole": False, "error": str(error)})
+                self._report({**self.findings, "whole": False, "error": str(error)})
             raise
         return counts
 
@@ -424,7 +425,7 @@ class _Run:
         """
         rejected, skipped, damage = _tally(self._read)
         known = [a["records"] for a in self._read.values() if a["records"] is not None]
-        findings = {
+        self.findings = findings = {
             "whole": not damage,
             "records": sum(known) if len(known) == len(self._read) else None,
             "documents": sum(account["documents"] for account in self._read.values()),

@@ -1,0 +1,74 @@
+"""``python -m datatrove_kit status`` where there is no run, and of runs without Slurm.
+
+What it says of runs that fail, on Slurm and without, is in the drills of tests/faults.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from datatrove.data import Document
+from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline.writers import JsonlWriter
+
+from datatrove_kit import KitError, guard
+
+
+def status(run: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Without Slurm's commands."""
+    return subprocess.run(
+        [sys.executable, "-m", "datatrove_kit", "status", run],
+        cwd=cwd,
+        env={"PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def pages(data, rank: int, world_size: int):
+    yield Document(text=f"page of {rank}", id=str(rank))
+
+
+def none(data, rank: int, world_size: int):
+    yield from ()
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (pages, "Next: nothing, the run is whole.\n"),
+        (none, "Next: every document was dropped before "),
+    ],
+)
+def test_of_a_run(step, words, tmp_path):
+    folder = tmp_path / "runs/mine"
+    writer = JsonlWriter(str(folder / "kept"))
+    executor = LocalPipelineExecutor([step, writer], 3, 1, logging_dir=str(folder / "logs"))
+    try:
+        guard.run(executor, folder)
+    except KitError:
+        assert step is none
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    done = status("runs/mine", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("runs/mine\nstarted by: ")
+    assert [line.split() for line in done.stdout.splitlines() if line.startswith("logs")] == [
+        ["logs", "3", "3", "0", "0", "0"]
+    ]
+    assert words in done.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    done = status("runs", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: there is no run in runs: give the folder that a run writes to, such as runs/mine.\n"
+    )
+
+
+def test_of_no_run(tmp_path):
+    done = status(".", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is no run in .: give the folder")
+    assert list(tmp_path.iterdir()) == []
