@@ -1,140 +1,90 @@
 """Lesson 04: statistics. What is in a data set, and what do the filters change about it?
 
-Measures five thousand documents, filters them as lesson 02 does, and measures those that are left.
-Four tasks measure their own files, and one more merges what they found. Prints the two profiles
-side by side, and draws histograms and the largest domains.
-
     python examples_local/04_statistics.py
 
-Takes about 30 seconds on two cores and 15 MB in output/04_statistics. No network, except for a
-language model of 0.9 MB that the first run of lesson 02 or 04 fetches.
+15 seconds, 11 MB in output/04_statistics. The page: spec/04_statistics.md
 """
 
-import sys
+import environment  # noqa: F401  (says what to activate, where DataTrove is missing)
 
-from datatrove.data import DocumentsPipeline
+import json
+from pathlib import Path
+
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline import filters, stats
+from datatrove.pipeline.readers import JsonlReader
+from datatrove.utils.stats import MetricStatsDict
 
-from examples_common import LessonError, Run, command_line, language_model, open_run, options, table
-from datatrove_kit.fast.words import PieceTokenizer
-from examples_common.profiles import Profile, draw_profiles, in_batches
-from datatrove_kit.readers.readers import READERS
-from examples_common.tables import bar_chart
-from examples_common.vocabularies import tokenizer_file
+from examples_common import chart, check, funnel, language_model, lesson, table
 
-DOCS = 5000
+FIGURES = ["length", "n_lines", "n_words", "fasttext_en", "stop_word_ratio", "type_token_ratio"]
 TASKS = 4
-TOP_DOMAINS = 8
-SIZES = ["length", "n_lines", "n_words", "token_count", "avg_word_length"]
-SHARES = ["fasttext_en", "stop_word_ratio", "type_token_ratio", "uppercase_ratio", "digit_ratio"]
-SHARES += ["bullet_point_lines_ratio", "lines_ending_with_terminal_mark_ratio"]
-CHARTS = ["n_words", "type_token_ratio", "stop_word_ratio", "lines_ending_with_terminal_mark_ratio"]
-WORD_BINS = [0, 50, 100, 200, 300, 400, 500, float("inf")]
-# What the metadata has of these, the statistics take from there instead of measuring it.
-TAKEN_OVER = ["token_count", "language", "language_score", "lines", "fqdn", "suffix"]
-NO_URL = "(no url)"
+WORKERS = 2
 
 
-def measure_afresh(data: DocumentsPipeline, rank: int, world_size: int) -> DocumentsPipeline:
+def measure_afresh(data, rank, world_size):
+    """A step may be a function. Statistics believe the metadata: this one keeps only the URL."""
     for doc in data:
-        for key in TAKEN_OVER:
-            doc.metadata.pop(key, None)
-        if not doc.metadata.get("url"):
-            doc.metadata["fqdn"] = NO_URL  # with neither of the two, the group fqdn fails
+        doc.metadata = {"url": doc.metadata.get("url") or ""}
         yield doc
 
 
-def statistics(folder: str, tokenizer: str, words: PieceTokenizer) -> list:
-    groups = ["summary", "histogram"]
-    language = stats.LangStats(folder, "en", groups)
-    language.fasttext.MODEL_URL = str(language_model())
-    return [
-        measure_afresh,
-        stats.DocStats(folder, [*groups, "fqdn"]),
-        stats.LineStats(folder, groups_to_compute=groups),
-        stats.WordStats(folder, groups_to_compute=groups, language=words),
-        stats.TokenStats(folder, tokenizer, groups),
-        language,
-    ]
+def statistics(folder: str) -> list:
+    words = stats.WordStats(folder, histogram_round_digits=2)
+    language = stats.LangStats(folder, "en", histogram_round_digits=2)
+    language.fasttext.MODEL_URL = language_model()
+    return [measure_afresh, stats.DocStats(folder), stats.LineStats(folder), words, language]
 
 
-def build(run: Run, tokenizer: str) -> tuple[LocalPipelineExecutor, LocalPipelineExecutor]:
-    words = PieceTokenizer()  # splits English as DataTrove does, for speed alone
+def main(data: str, out: str) -> None:
     language = filters.LanguageFilter(["en"])
-    language.model.MODEL_URL = str(language_model())
-    steps = [
-        READERS[run.data.format](run.data.folder, doc_progress=True, **run.reading),
-        *statistics(f"{run.folder}/parts/before", tokenizer, words),
-        language,
-        filters.GopherRepetitionFilter(language=words),
-        filters.GopherQualityFilter(language=words),
-        filters.C4QualityFilter(filter_no_terminal_punct=False, language=words),
-        filters.FineWebQualityFilter(language=words),
-        *statistics(f"{run.folder}/parts/after", tokenizer, words),
-    ]
+    language.model.MODEL_URL = language_model()
     measure = LocalPipelineExecutor(
-        pipeline=in_batches(steps),
-        tasks=run.tasks,
-        workers=run.workers,
-        logging_dir=run.logs("logs/measure"),
+        pipeline=[
+            JsonlReader(data, glob_pattern="*.jsonl*"),
+            *statistics(f"{out}/parts/before"),
+            language,
+            filters.GopherRepetitionFilter(),
+            filters.GopherQualityFilter(),
+            filters.C4QualityFilter(filter_no_terminal_punct=False),
+            filters.FineWebQualityFilter(),
+            *statistics(f"{out}/parts/after"),
+        ],
+        tasks=TASKS,
+        workers=WORKERS,
+        logging_dir=f"{out}/logs/measure",
     )
-    # The logs are outside of parts, since StatsMerger takes all that is below it for statistics.
-    merger = stats.StatsMerger(f"{run.folder}/parts", f"{run.folder}/merged")
-    merge = LocalPipelineExecutor([merger], logging_dir=run.logs("logs/merge"), depends=measure)
-    return measure, merge
+    merger = stats.StatsMerger(f"{out}/parts", f"{out}/merged")
+    merge = LocalPipelineExecutor([merger], logging_dir=f"{out}/logs/merge", depends=measure)
+    merge.run()  # runs `measure` first
+    funnel(measure)
+    if Path(out, "merged").exists():  # some documents were read
+        show(out)
+    check(measure, merge)
 
 
-def show(run: Run) -> None:
-    sides = {side: Profile(run.folder / "merged" / side) for side in ("before", "after")}
-    before, after = sides.values()
+def metric(out: str, side: str, name: str) -> MetricStatsDict:
+    file = Path(out, "merged", side, name, "metric.json")
+    return MetricStatsDict.from_dict(json.loads(file.read_text()))
+
+
+def show(out: str) -> None:
+    sides = sorted((folder.name for folder in Path(out, "merged").glob("*")), reverse=True)
+    file = Path(out, "merged/before/summary/n_words/metric.json")
+    print(f"\nThe file {file}\n\n{json.dumps(json.loads(file.read_text()), indent=2)}")
+    documents = [metric(out, side, "summary/length")["summary"].n for side in sides]
     rows = []
-    for name in SIZES + SHARES:
-        found = [side.summary(name) for side in sides.values()]
-        row = [s.mean for s in found] + [s.standard_deviation for s in found]
-        rows.append([name, *row] if name in SIZES else [f"{name} %", *(100 * n for n in row)])
-    columns = ["mean before", "mean after", "std before", "std after"]
-    title = f"{before.documents} documents before the filters, {after.documents} after them"
-    table(title, ["per document", *columns], rows)
-
-    counts = [side.histogram("n_words", WORD_BINS) for side in sides.values()]
-    table("How long they are", ["words, at least", *sides], zip(WORD_BINS, *counts, strict=False))
-
-    domains, kept = before.domains(), after.domains()
-    top = {host: [domains[host], kept.get(host, 0)] for host in list(domains)[:TOP_DOMAINS]}
-    table("Where they are from", ["domain", *sides], [[host, *pair] for host, pair in top.items()])
-    if NO_URL in domains:
-        print(f"{domains[NO_URL]} documents have no url, and so no domain", file=sys.stderr)
-    bar_chart(run.folder / "domains.png", "documents", list(sides), top)
-    draw_profiles(run.folder / "histograms.png", sides, CHARTS)
-
-    tasks = Profile(run.folder / "parts/before").parts("n_words")
-    tasks["merged"] = before.summary("n_words")
-    rows = [[name, s.n, s.mean, s.standard_deviation, s.max] for name, s in tasks.items()]
-    table("How n_words was merged", ["task", "documents", "mean", "std", "max"], rows)
-
-
-def main(
-    source: options.Source = "sample",
-    limit: options.Limit = None,
-    tasks: options.Tasks = TASKS,
-    workers: options.Workers = 2,
-    output: options.Output = None,
-    resume: options.Resume = False,
-    text_key: options.TextKey = "text",
-    docs: options.Docs = DOCS,
-    tokenizer: options.TokenizerName = None,
-) -> list:
-    """Measure documents before and after the quality filters."""
-    with open_run(__file__, locals(), sample="c4") as run:
-        measure, merge = build(run, tokenizer_file(run.folder / "tokenizer.json", tokenizer))
-        counted = run.execute(measure)
-        if not (run.folder / "parts/after").exists():
-            raise LessonError("the filters dropped every document: is the text English prose?")
-        run.execute(merge)
-        show(run)
-    return counted
+    for name in FIGURES:
+        totals = [metric(out, side, f"summary/{name}")["summary"].total for side in sides]
+        rows.append([name, *(total / n for total, n in zip(totals, documents, strict=True))])
+    table("The mean per document", ["figure", *sides], rows)
+    hosts = [metric(out, side, "fqdn/length") for side in sides]
+    rows = [[host or "(none)", *(side[host].n for side in hosts)] for host in hosts[0].topk(8)]
+    table("Documents of the hosts with most text", ["host", *sides], rows)
+    found = {side: metric(out, side, "histogram/stop_word_ratio") for side in sides}
+    bins = {s: {x / 100: f[str(x / 100)].total for x in range(102)} for s, f in found.items()}
+    chart(f"{out}/stop_word_ratio.png", {"stop_word_ratio": bins}, "step")
 
 
 if __name__ == "__main__":
-    command_line(main)
+    lesson(main, sample="c4")
