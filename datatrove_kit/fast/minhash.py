@@ -65,11 +65,12 @@ class FastMinhashSignature(MinhashDedupSignature):
         config = replace(self.config.norm_config, norm_whitespace=False)
         lines = simplify_text("\n".join(["x", *missing, "x"]), config).split("\n")[1:-1]
         parts = [line.split() for line in lines]
-        split = self.word_tokenizer.look_up(list(chain.from_iterable(parts)))
+        self.word_tokenizer.look_up(list(chain.from_iterable(parts)))
         for piece, simple in zip(missing, parts, strict=True):
-            known = all(part in split for part in simple)
-            words = chain.from_iterable(map(split.get, simple)) if known else ()
-            self._normalized[piece] = " ".join(words).encode() if known else DEPENDENT
+            words = [self.word_tokenizer.alone(part) for part in simple]
+            self._normalized[piece] = (
+                DEPENDENT if None in words else " ".join(chain.from_iterable(words)).encode()
+            )
 
     def get_shingles(self, text: str) -> np.ndarray:
         pieces = text.split()

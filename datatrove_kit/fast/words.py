@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache, cached_property
-from itertools import chain, takewhile
+from itertools import chain, pairwise, takewhile
 
 from datatrove.utils.typeshelper import Languages
 from datatrove.utils.word_tokenizers import WordTokenizer, load_word_tokenizer, strip_strings
@@ -53,8 +52,8 @@ class PieceTokenizer(WordTokenizer):
         self._words: dict[str, tuple[str, ...]] = {}
         #: Of pieces with punctuation, each token's offset, is it punctuation, may it end a sentence
         self._marks: dict[str, list[tuple[int, bool, bool]]] = {}
-        #: Pieces with a special case, whose words may depend on what is beside them.
-        self._special: set[str] = set()
+        #: Of pieces with a special case, the first and the last token before the last pass.
+        self._edges: dict[str, tuple[str, str] | None] = {}
 
     def __reduce__(self):
         # One in each process: all steps and tasks share it, and DataTrove never lets go of one.
@@ -72,14 +71,27 @@ class PieceTokenizer(WordTokenizer):
         return _AffixTokenizer(self._spacy, True)
 
     @cached_property
-    def _changed(self) -> dict[str, set[tuple[str, ...]]]:
-        """The sequences of tokens that the last pass changes, by the first of them."""
+    def _special_cases(self) -> dict[tuple[str, ...], bool]:
+        """The sequences of tokens that the last pass looks for, and whether it changes them."""
         plain, found = _AffixTokenizer(self._spacy, False), {}
         for rule, tokens in self._spacy.rules.items():
             before = tuple(token.text for token in plain(rule))
-            if before != tuple(token[ORTH] for token in tokens):
-                found.setdefault(before[0], set()).add(before)
+            found[before] = before != tuple(token[ORTH] for token in tokens)
         return found
+
+    @cached_property
+    def _changed(self) -> dict[str, list[tuple[str, ...]]]:
+        """The sequences of tokens that the last pass changes, by the first of them."""
+        found = {}
+        for case, changed in self._special_cases.items():
+            if changed:
+                found.setdefault(case[0], []).append(case)
+        return found
+
+    @cached_property
+    def _neighbours(self) -> set[tuple[str, str]]:
+        """Tokens that follow one another in a special case."""
+        return {pair for case in self._special_cases for pair in pairwise(case)}
 
     def _has_special_case(self, words: list[str]) -> bool:
         return any(
@@ -93,9 +105,11 @@ class PieceTokenizer(WordTokenizer):
         return piece.isalpha() and piece not in self._spacy.rules
 
     def _learn(self, pieces: set[str]) -> None:
-        self._special.update(piece for piece in pieces if BREAKS_SPACY in piece)
-        self._words.update((piece, (piece,)) for piece in pieces if self._is_one_word(piece))
-        pieces = pieces.difference(self._special).difference(self._words)
+        broken = {piece for piece in pieces if BREAKS_SPACY in piece}
+        self._edges.update(dict.fromkeys(broken))
+        simple = {piece for piece in pieces if self._is_one_word(piece)}
+        self._words.update((piece, (piece,)) for piece in simple | broken)
+        pieces = pieces - simple - broken
         affixes, _ = self._affixes, self._changed  # would not outlive the zone if made in it
         ends_sentence = self.stock.tokenizer.get_pipe("sentencizer").punct_chars
         # spaCy keeps every string that it sees outside of a zone.
@@ -105,39 +119,51 @@ class PieceTokenizer(WordTokenizer):
                 found = list(takewhile(lambda token: token.text != "\n", tokens))
                 words = [token.text for token in found]
                 if self._has_special_case(words):
-                    self._special.add(piece)
-                    continue
+                    self._edges[piece] = words[0], words[-1]
+                    found = list(self._spacy(piece))
+                    words = [token.text for token in found]
                 self._words[piece] = tuple(words)
                 marks = [(t.idx - found[0].idx, t.is_punct, t.text in ends_sentence) for t in found]
                 if any(is_punct or ends for _, is_punct, ends in marks):
                     self._marks[piece] = marks
 
-    def look_up(self, pieces: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Words of each piece of text; pieces whose words may depend on others are left out.
+    def look_up(self, pieces: list[str]) -> list[tuple[str, ...]] | None:
+        """Words of each piece of a text, or None if its pieces may depend on one another.
 
         Args:
             pieces: strings without blanks in them, as ``str.split`` gives.
         """
-        missing = set(pieces).difference(self._words).difference(self._special)
+        missing = set(pieces).difference(self._words)
         if missing:
-            if len(self._words) + len(self._special) + len(missing) > REMEMBERED:
-                for memory in (self._words, self._marks, self._special):
+            if len(self._words) + len(missing) > REMEMBERED:
+                for memory in (self._words, self._marks, self._edges):
                     memory.clear()
                 missing = set(pieces)
             self._learn(missing)
-        return self._words
+        words = [self._words[piece] for piece in pieces]
+        if self._edges.keys().isdisjoint(pieces):
+            return words
+        edges = [self._edges.get(p, (w[0], w[-1])) for p, w in zip(pieces, words, strict=True)]
+        special = [piece in self._edges for piece in pieces]
+        joined = zip(pairwise(special), pairwise(edges), strict=True)
+        if None in edges or any(
+            any(either) and (left[1], right[0]) in self._neighbours
+            for either, (left, right) in joined
+        ):
+            return None
+        return words
+
+    def alone(self, piece: str) -> tuple[str, ...] | None:
+        """Words of a piece that was looked up, or None if those beside it may change them."""
+        return None if piece in self._edges else self._words[piece]
 
     def word_tokenize(self, text: str) -> list[str]:
-        pieces = text.split()
-        words = self.look_up(pieces)
-        if not self._special.isdisjoint(pieces):
-            return self.stock.word_tokenize(text)
-        return list(chain.from_iterable(map(words.__getitem__, pieces)))
+        words = self.look_up(text.split())
+        return self.stock.word_tokenize(text) if words is None else list(chain.from_iterable(words))
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         pieces = text.split()
-        self.look_up(pieces)
-        if not pieces or " ".join(pieces) != text or not self._special.isdisjoint(pieces):
+        if not pieces or " ".join(pieces) != text or self.look_up(pieces) is None:
             return self.stock.span_tokenize(text)
         spans, start, offset, seen_end = [], 0, 0, False
         for piece in pieces:

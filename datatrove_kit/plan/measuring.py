@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -166,25 +166,26 @@ def run_ranks(
     executor = LocalPipelineExecutor(pipeline, tasks, 1, logging_dir=str(logs))
     with executor.logging_dir.open("task.pik", "wb") as stream:
         dill.dump(executor, stream, fmode=dill.CONTENTS_FMODE, recurse=True)
+    before = _children_seconds()
     words = [sys.executable, "-c", TASK, str(logs / "task.pik"), *map(str, ranks)]
-    # To files, since nobody reads pipes while the operating system is waited for.
-    with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=errors)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        errors.seek(0)
-        if status:
-            last = errors.read().strip().splitlines()[-3:]
-            raise KitError(
-                f"{logs.name} failed on the sample, or a stage before it kept nothing of it "
-                "(pages= takes more): " + "\n".join(last)
-            )
-        *lines, (memory, until, counted) = [json.loads(n) for n in output if n.startswith("[")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-3:])
+        raise KitError(
+            f"{logs.name} failed on the sample, or a stage before it kept nothing of it (pages= "
+            f"takes more): {last}"
+        )
+    printed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    *lines, (memory, until, counted) = printed
     times = [[taken for rank, taken, _ in lines if rank == wanted] for wanted in ranks]
     seconds = [median(taken[1:] or taken) for taken in times]
-    at_end = used.ru_utime + used.ru_stime - until
+    at_end = _children_seconds() - before - until
     return max(0.0, lines[0][2] + at_end - seconds[0]), sum(seconds), memory, counted
+
+
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def measure(
@@ -205,17 +206,14 @@ def measure(
         name, steps = Path(executor.logging_dir.path).name, executor.pipeline
         print(f"measuring {name}", file=sys.stderr)
         reads = isinstance(steps[0], BaseDiskReader)
-        here = {
-            kind: step for step in steps for cls, kind in STEPS.items() if isinstance(step, cls)
-        }
+        here = {kind: s for s in steps for cls, kind in STEPS.items() if isinstance(s, cls)}
         kind = next(iter(here), "documents" if reads else "other")
         if kind in ("signatures", "buckets"):
             sample.config = here[kind].config
         tasks = sample.config.num_buckets if kind == "buckets" else executor.world_size
         ranks = [0] if reads else list(range(tasks))
-        start, seconds, memory, counted = run_ranks(
-            steps, len(ranks), folder / "logs" / name, ranks
-        )
+        logs = folder / "logs" / name
+        start, seconds, memory, counted = run_ranks(steps, len(ranks), logs, ranks)
         read = counted[0].get("documents", 0)
         if reads and not read:
             raise KitError(f"{name} read no documents of the sample: is its text_key right?")
