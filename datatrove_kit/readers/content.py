@@ -155,7 +155,9 @@ def characters(content: bytes, content_type: str | None = None) -> str | None:
             guessed = content.decode(declared, "replace") if declared else ""
             return guessed if guessed.count("\ufffd") * 100 < len(guessed) else None
     try:
-        return content.decode(declared or "utf-8", "replace")
+        text = content.decode(declared or "utf-8", "replace")
+        # Codecs of Python may give half a character, which no writer can write.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     except (LookupError, UnicodeError):  # a codec of Python that is no charset
         return text
 

@@ -156,7 +156,8 @@ class Tolerant(BaseDiskReader):
             place = {**place, "error": str(error)}
         self._count(filepath, "rejected", reason)
         if self.rejected:
-            content = json.dumps(data, default=str).encode() if content is None else content
+            if content is None:
+                content = json.dumps(data, default=str, skipkeys=True).encode()
             record = {"file": filepath, **place, "reason": reason, "bytes": len(content)}
             try:
                 record["text"] = content[:REJECTED_BYTES].decode("utf-8")
@@ -173,7 +174,7 @@ class Tolerant(BaseDiskReader):
         known = document.id not in (None, "")
         document.id = as_text(document.id if known else f"{filepath}/{number}")
         document.metadata = metadata = fit(document.metadata)
-        for media in document.media:
+        for media in document.media or ():
             media.metadata = fit(media.metadata)
         for name in self.own.keys() & metadata.keys():
             if not isinstance(metadata[name], self.own[name]):
@@ -270,8 +271,8 @@ def _loads(line: bytes) -> tuple[object, str]:
             if isinstance(one, dict) and isinstance(one.get("media_bytes"), str):
                 one["media_bytes"] = base64.decodebytes(one["media_bytes"].encode("ascii"))
         return data, ""
-    except orjson.JSONDecodeError as error:
-        if "depth limit" in str(error):
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        if "depth limit" in str(error) or isinstance(error, RecursionError):
             return None, f"nested deeper than {MAX_LEVELS} levels"
     except (TypeError, ValueError):
         return data, "media cannot be read"

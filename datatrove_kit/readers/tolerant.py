@@ -71,7 +71,8 @@ def _made_tolerant(reader: BaseDiskReader, attributes: dict) -> Tolerant:
         made.__class__ = (
             ours if kind in OURS else type(f"Tolerant{kind.__name__}", (ours, kind), {})
         )
-    made.adapter = MethodType(reader.adapter.__func__, made)
+    if getattr(reader.adapter, "__self__", None) is reader:
+        made.adapter = MethodType(reader.adapter.__func__, made)
     made.stats = Stats(str(made))
     made.__dict__ |= attributes | {"accounts": {}}
     made.files = tuple(input_files(made).files)

@@ -215,6 +215,11 @@ BAD_LINES = {
     b'{"text": 5}': "text is not a string",
     b'{"text": "a", "x": ' + b"[" * DEEP + b"]" * DEEP + b"}": "nested deeper than 250 levels",
     b'{"text": "a", "x": ' + b'{"a":' * 2000 + b"1" + b"}" * 2001: "nested deeper than 250 levels",
+    b'{"text": "a", "x": '
+    + b"[" * 999
+    + b"9" * 25
+    + b"]" * 999
+    + b"}": "nested deeper than 250 levels",
     b'{"text": "a", "media": [{"id": "1", "media_bytes": "\xc3\xa9"}]}': "media cannot be read",
 }
 
@@ -248,6 +253,8 @@ ODD = [
     ({"media": ["http://a/1.png"]}, {"input_media": ["http://a/1.png"]}),
     ({"media": {"type": "tv"}}, {"input_media": {"type": "tv"}}),
     ({"media": 7}, {"input_media": 7}),
+    ({"media": None}, {}),
+    ({"media": []}, {}),
     ({"metadata": {"text": "short", "id": 5}}, {"input_text": "short", "input_id": 5}),
     ({"metadata": {"media": [1]}}, {"input_media": [1]}),
     ({"token_count": "12"}, {"input_token_count": "12"}),

@@ -288,6 +288,12 @@ def test_a_stray_byte_costs_itself(stray, declared, tmp_path):
     assert account["rejected"] == {}
 
 
+def test_half_a_character_can_be_written(tmp_path):
+    header = f"{HTML}; charset=raw_unicode_escape"
+    documents, _, _ = read_record(warc(page(r"a \ud800 b"), header), tmp_path)
+    assert "a \ufffd b" in documents[0].text
+
+
 def test_a_page_in_no_charset(tmp_path):
     body = random.Random(4).randbytes(3000)
     _, account, rejected = read_record(warc(body, HTML), tmp_path)
