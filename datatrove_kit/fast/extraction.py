@@ -51,12 +51,11 @@ class RememberedXPath:
         names = sorted(set(re.findall(r"@([\w-]+)", tests)))
         self._matches: dict[str, dict[str | None, bool]] = {name: {None: False} for name in names}
 
-    def _ask(self, name: str, values: set[str]) -> None:
+    def _ask(self, name: str, values: set[str]) -> dict[str, bool]:
         parent = etree.Element("body")
-        for value in values:
-            etree.SubElement(parent, "div", {name: value})
+        parent.extend(etree.Element("div", {name: value}) for value in values)
         matching = {element.get(name) for element in self._test(parent)}
-        self._matches[name].update((value, value in matching) for value in values)
+        return {value: value in matching for value in values}
 
     def __call__(self, tree: etree._Element) -> list[etree._Element]:
         elements = list(tree.iterdescendants(*self.tags))
@@ -67,7 +66,7 @@ class RememberedXPath:
                 matches.clear()
                 matches[None] = False
             if missing := set(values).difference(matches):
-                self._ask(name, missing)
+                matches.update(self._ask(name, missing))
             places.update(place for place, value in enumerate(values) if matches[value])
         return [elements[place] for place in sorted(places)]
 

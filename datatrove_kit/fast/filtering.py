@@ -21,13 +21,11 @@ from xxhash import xxh3_128_digest
 def calling(method: FunctionType, **functions: Callable) -> FunctionType:
     """A copy of a method that calls these functions in place of those with their names.
 
-    Raises TypeError when the method calls no function with one of the names.
+    Raises TypeError when it calls none with such a name.
     """
     if unknown := functions.keys() - set(method.__code__.co_names):
         raise TypeError(f"{method.__qualname__} of this DataTrove does not call {unknown}")
-    copy = FunctionType(method.__code__, {**method.__globals__, **functions}, method.__name__)
-    copy.__defaults__, copy.__doc__ = method.__defaults__, method.__doc__
-    return copy
+    return FunctionType(method.__code__, {**method.__globals__, **functions}, method.__name__)
 
 
 def _n_grams(words: list[str], n: int, between: str = " ") -> list[str]:

@@ -71,46 +71,32 @@ class PieceTokenizer(WordTokenizer):
         return _AffixTokenizer(self._spacy, True)
 
     @cached_property
-    def _special_cases(self) -> dict[tuple[str, ...], bool]:
-        """The sequences of tokens that the last pass looks for, and whether it changes them."""
-        plain, found = _AffixTokenizer(self._spacy, False), {}
+    def _cases(self) -> tuple[dict[str, set[tuple[str, ...]]], set[tuple[str, str]]]:
+        """What the last pass looks for: sequences of tokens that it changes, by the first of them,
+        and tokens that follow one another in any sequence."""
+        plain, changed, neighbours = _AffixTokenizer(self._spacy, False), {}, set()
         for rule, tokens in self._spacy.rules.items():
             before = tuple(token.text for token in plain(rule))
-            found[before] = before != tuple(token[ORTH] for token in tokens)
-        return found
-
-    @cached_property
-    def _changed(self) -> dict[str, list[tuple[str, ...]]]:
-        """The sequences of tokens that the last pass changes, by the first of them."""
-        found = {}
-        for case, changed in self._special_cases.items():
-            if changed:
-                found.setdefault(case[0], []).append(case)
-        return found
-
-    @cached_property
-    def _neighbours(self) -> set[tuple[str, str]]:
-        """Tokens that follow one another in a special case."""
-        return {pair for case in self._special_cases for pair in pairwise(case)}
+            neighbours.update(pairwise(before))
+            if before != tuple(token[ORTH] for token in tokens):
+                changed.setdefault(before[0], set()).add(before)
+        return changed, neighbours
 
     def _has_special_case(self, words: list[str]) -> bool:
         return any(
             tuple(words[place : place + len(case)]) == case
             for place, word in enumerate(words)
-            for case in self._changed.get(word, ())
+            for case in self._cases[0].get(word, ())
         )
-
-    def _is_one_word(self, piece: str) -> bool:
-        # spaCy's patterns for English all ask for something other than a letter.
-        return piece.isalpha() and piece not in self._spacy.rules
 
     def _learn(self, pieces: set[str]) -> None:
         broken = {piece for piece in pieces if BREAKS_SPACY in piece}
         self._edges.update(dict.fromkeys(broken))
-        simple = {piece for piece in pieces if self._is_one_word(piece)}
+        # spaCy's patterns for English all ask for something other than a letter.
+        simple = {piece for piece in pieces if piece.isalpha() and piece not in self._spacy.rules}
         self._words.update((piece, (piece,)) for piece in simple | broken)
         pieces = pieces - simple - broken
-        affixes, _ = self._affixes, self._changed  # would not outlive the zone if made in it
+        affixes, _ = self._affixes, self._cases  # would not outlive the zone if made in it
         ends_sentence = self.stock.tokenizer.get_pipe("sentencizer").punct_chars
         # spaCy keeps every string that it sees outside of a zone.
         with self.stock.tokenizer.memory_zone():
@@ -147,7 +133,7 @@ class PieceTokenizer(WordTokenizer):
         special = [piece in self._edges for piece in pieces]
         joined = zip(pairwise(special), pairwise(edges), strict=True)
         if None in edges or any(
-            any(either) and (left[1], right[0]) in self._neighbours
+            any(either) and (left[1], right[0]) in self._cases[1]
             for either, (left, right) in joined
         ):
             return None

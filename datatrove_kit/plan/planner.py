@@ -195,11 +195,13 @@ def make_plan(
     # Files to read, tasks of the stage before, and tasks of the signatures.
     files = tasks = signed = corpus.files
 
+    def cpus_of(memory: float) -> int:
+        return max(1, math.ceil(memory / 1e9 / PART_OF_MEMORY / memory_gb))
+
     def in_turns(seconds: float, memory: float, multiple: int = 1) -> int:
         """Tasks that end in time, in whole turns of the cores, or most would idle in the last."""
-        slots = max(multiple, cores // _cpus(memory, memory_gb) // multiple * multiple)
-        short = seconds / 3600 / (PART_OF_LIMIT * hours)
-        return max(1, math.ceil(short / slots)) * slots
+        slots = max(multiple, cores // cpus_of(memory) // multiple * multiple)
+        return max(1, math.ceil(seconds / 3600 / (PART_OF_LIMIT * hours) / slots)) * slots
 
     for stage in sample.stages:
         memory, each, share, aside = stage.memory, stage.each, None, {}
@@ -230,7 +232,7 @@ def make_plan(
             share, files = math.ceil(files / tasks) / files, tasks
         seconds = tasks * stage.start + units * each
         task_hours = seconds / 3600 * (share or 1 / tasks)
-        cpus = _cpus(memory, memory_gb)
+        cpus = cpus_of(memory)
         quarters = math.ceil(task_hours / PART_OF_LIMIT * 4) or 1
         made.stages[stage.name] = Stage(
             tasks,
@@ -244,21 +246,12 @@ def make_plan(
         if stage.kind not in ("buckets", "clusters"):
             made.storage.update({place: size * units for place, size in stage.written.items()})
         made.files += round(stage.files * tasks)
+        note, allowed = "", resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if task_hours > hours:
-            made.notes.append(
-                f"{stage.name}: a task takes {task_hours:.1f} hours, of {hours:g}. A file is never "
-                "split: give smaller files, more time, or the corpus in parts."
-            )
-        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if stage.kind == "buckets" and allowed < signed + OPEN_FILES_ASIDE:
-            made.notes.append(
-                f"{stage.name}: a task opens {signed:,} files at once; here a process may open "
-                f"{allowed:,} (ulimit -n)."
-            )
+            note = f"takes {task_hours:.1f} hours, of {hours:g}. A file is never split: give "
+            note += "smaller files, more time, or the corpus in parts."
+        elif stage.kind == "buckets" and allowed < signed + OPEN_FILES_ASIDE:
+            note = f"opens {signed:,} files; here a process may open {allowed:,} (ulimit -n)."
+        made.notes += [f"{stage.name}: a task {note}"] if note else []
     made.documents = made.documents or made.kept
     return made
-
-
-def _cpus(memory: float, memory_gb: float) -> int:
-    """Cores that have so many bytes of memory."""
-    return max(1, math.ceil(memory / 1e9 / PART_OF_MEMORY / memory_gb))

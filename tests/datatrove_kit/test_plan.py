@@ -201,7 +201,7 @@ def test_a_bucket_is_split_to_end_in_time():
 def test_too_many_open_files(monkeypatch):
     monkeypatch.setattr(planner.resource, "getrlimit", lambda what: (1024, 1024))
     [note] = make_plan(made_up(), WARCS, cores=1000).notes
-    assert "opens 1,000 files at once; here a process may open 1,024 (ulimit -n)" in note
+    assert "opens 1,000 files; here a process may open 1,024 (ulimit -n)" in note
 
 
 def test_the_share_of_duplicates_is_given():
