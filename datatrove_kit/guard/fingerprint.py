@@ -45,7 +45,7 @@ class Fingerprint:
     """
 
     def __init__(self, folder: Path):
-        self.folder = folder.resolve()
+        self.folder = Path(os.path.abspath(folder))
         self.constants: dict[str, Any] = {}
         self.code: dict[str, str] = {}
         self.files: dict[str, str] = {}

@@ -22,20 +22,11 @@ from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 
 from datatrove_kit.errors import KitError
-from datatrove_kit.guard import slurm
+from datatrove_kit.guard import slurm, tasks
 from datatrove_kit.guard.fingerprint import Fingerprint, differences, label, step_name
 from datatrove_kit.guard.jobs import Stage, refuse_if_queued, write_stages
 from datatrove_kit.guard.processes import Stopped, supervised
-from datatrove_kit.guard.tasks import (
-    LOCK,
-    RECORD,
-    alone_in,
-    discard,
-    examine,
-    guard,
-    output_folders,
-    readers_of,
-)
+from datatrove_kit.guard.tasks import LOCK, RECORD, output_folders, readers_of
 from datatrove_kit.readers.listing import Listing, input_files
 
 SUCCESS, FINDINGS = "_SUCCESS", "check.json"
@@ -79,7 +70,7 @@ def run(
     stages = _chain(executors)
     _validate(stages, folder)
     try:
-        with alone_in(folder):
+        with tasks.alone_in(folder):
             refuse_if_queued(folder)
             return _Run(stages, folder, resume, overwrite).execute(wait)
     except OSError as error:
@@ -130,8 +121,8 @@ def _chain(executors: PipelineExecutor | Iterable[PipelineExecutor]) -> list[Pip
 
 def _validate(stages: Sequence[PipelineExecutor], folder: Path) -> None:
     """Raise KitError for executors that cannot be run together, or not so that it can be proven."""
-    kinds = [k for k in (LocalPipelineExecutor, SlurmPipelineExecutor) if isinstance(stages[0], k)]
-    if not kinds or not all(isinstance(stage, kinds[0]) for stage in stages):
+    kinds = LocalPipelineExecutor, SlurmPipelineExecutor
+    if not any(stages and all(isinstance(s, kind) for s in stages) for kind in kinds):
         raise KitError("give executors that are all LocalPipelineExecutor or all Slurm's.")
     taken: set[str] = set()
     for stage in stages:
@@ -185,10 +176,11 @@ class _Run:
     """One run in its folder; making it prepares the folder, once nothing speaks against it."""
 
     def __init__(self, stages: list, folder: Path, resume: bool, overwrite: bool):
-        self.stages, self.folder, self.top = stages, folder, str(folder.resolve())
+        self.stages, self.folder, self.top = stages, folder, os.path.abspath(folder)
         self.on_slurm = isinstance(stages[0], SlurmPipelineExecutor)
         self._known: dict[str, dict[str, dict[str, int]]] = {}
-        self._read: dict[str, dict] = {}
+        self._read: dict[tuple[str, str], dict] = {}
+        self._folders: set[str] = set()
         self._lost: Counter = Counter()
         self.findings: dict = {}
         before = self._before(resume, overwrite)
@@ -248,6 +240,8 @@ class _Run:
                 path, name = reader.data_folder.path, step_name(stage, number, self.folder)
                 inside = _is_within(path, self.top)
                 if any(_is_within(path, w) or (inside and _is_within(w, path)) for w in written):
+                    if hasattr(reader, "files"):  # a tolerant reader may have listed them early
+                        reader.files = ()
                     continue
                 listing = input_files(reader)
                 if inside or not listing.files:
@@ -276,7 +270,7 @@ class _Run:
         outside = {
             there.resolve_paths(""): there
             for there in folders
-            if not (there.is_local() and _is_within(os.path.realpath(there.path), self.top))
+            if not (there.is_local() and _is_within(there.path, self.top))
         }
         if others := {*before.get("outside", [])} - {*outside}:
             raise KitError(
@@ -306,7 +300,7 @@ class _Run:
         """Run or submit the stages, check each, and conclude."""
         try:
             for stage in self.stages:
-                guard(stage)
+                tasks.guard(stage)
             counts = self._submit(wait) if self.on_slurm else list(map(self._here, self.stages))
             if counts is not None:
                 self._conclude()
@@ -365,7 +359,7 @@ class _Run:
 
     def _check(self, stage: PipelineExecutor) -> list[Counter]:
         """What the steps of a finished stage counted; raises KitError if it cannot be trusted."""
-        ranks, counts = examine(stage, self._known), counters(stage)
+        ranks, counts = tasks.examine(stage, self._known), counters(stage)
         for number, reader in readers_of(stage):
             accounts = [files for rank in ranks for files in rank[number].items()]
             self._check_reader(reader, step_name(stage, number, self.folder), accounts)
@@ -373,14 +367,12 @@ class _Run:
             if isinstance(step, BaseExtractor):
                 self._lost += Counter({why: count[why] for why in LOST if count[why]})
             if isinstance(step, DiskWriter) and not count["total"]:
-                dropped = [
-                    f"{earlier.name} {number['dropped']}"
-                    for earlier, number in zip(stage.pipeline, counts, strict=True)
-                    if number["dropped"]
-                ]
+                steps = zip(stage.pipeline, counts, strict=True)
+                dropped = [f"{s.name} dropped {c['dropped']}" for s, c in steps if c["dropped"]]
                 raise KitError(
-                    f"every document was dropped before {step.output_folder.path} "
-                    f"({', '.join(dropped)}): loosen a threshold, or look at what was removed."
+                    f"no document came to {step.output_folder.path} "
+                    f"({', '.join(dropped) or 'none was dropped before'}): loosen a threshold, or "
+                    "look at what was removed."
                 )
         return counts
 
@@ -396,7 +388,8 @@ class _Run:
             raise KitError(f"{name} did not read its input as it is. {wrong}.")
         documents = sum(account["documents"] for _, account in accounts)
         if name in self.inputs:
-            self._read |= read
+            self._folders.add(path)
+            self._read |= {(path, file): account for file, account in accounts}
             if not documents:
                 rejected, _, damage = _tally(read)
                 why = [f"{number} records: {reason}" for reason, number in rejected.items()]
@@ -423,26 +416,28 @@ class _Run:
 
         Raises KitError when part of the input could not be read.
         """
-        rejected, skipped, damage = _tally(self._read)
-        known = [a["records"] for a in self._read.values() if a["records"] is not None]
+        several = len(self._folders) > 1  # then a name alone may be that of two files
+        read = {f"{path}/{n}" if several else n: a for (path, n), a in self._read.items()}
+        rejected, skipped, damage = _tally(read)
+        known = [account["records"] for account in read.values() if account["records"] is not None]
         self.findings = findings = {
             "whole": not damage,
-            "records": sum(known) if len(known) == len(self._read) else None,
-            "documents": sum(account["documents"] for account in self._read.values()),
+            "records": sum(known) if len(known) == len(read) else None,
+            "documents": sum(account["documents"] for account in read.values()),
             "skipped": skipped,
             "rejected": rejected,
             "lost": self._lost,
             "damage": damage,
             "left out": {name: listing.left_out for name, listing in self.inputs.items()},
-            "input": self._read,
+            "input": read,
             "stages": {label(stage, self.folder): stage.world_size for stage in self.stages},
             "files": sum(map(len, self._known.values())),
         }
         self._report(findings)
-        found = [f"{len(self._read)} files", f"{sum(known)} records"]
-        if len(known) < len(self._read):
-            found[1] = f"the records of {len(self._read) - len(known)} could not be counted"
-        elif not damage and not all(account["to_end"] for account in self._read.values()):
+        found = [f"{len(read)} files", f"{sum(known)} records"]
+        if len(known) < len(read):
+            found[1] = f"the records of {len(read) - len(known)} could not be counted"
+        elif not damage and not all(account["to_end"] for account in read.values()):
             found[1] += " (up to the reader's limit)"
         found += [f"{findings['documents']} read"]
         found += [f"{skipped.total()} no pages"] if skipped else []
@@ -476,4 +471,4 @@ def _tally(read: dict[str, dict]) -> tuple[Counter, Counter, list[str]]:
 
 
 def _discard_incomplete(stage: PipelineExecutor) -> None:
-    discard(stage, stage.get_incomplete_ranks())
+    tasks.discard(stage, stage.get_incomplete_ranks())

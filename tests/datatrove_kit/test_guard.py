@@ -578,6 +578,41 @@ def test_nothing_that_can_be_read(data, tmp_path):
         copied(data, tmp_path / "run", text_key="txt")
 
 
+def test_two_folders_with_files_of_one_name(data, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "0.jsonl").write_bytes((data / "1.jsonl").read_bytes())
+    out = tmp_path / "run"
+    steps = [JsonlReader(str(data)), JsonlReader(str(other)), JsonlWriter(f"{out}/kept")]
+    guard.run(LocalPipelineExecutor(steps, 2, 1, logging_dir=f"{out}/logs"), out)
+    assert "Input: 4 files, 80 records, 80 read" in capsys.readouterr().out
+
+
+def test_a_tolerant_stage_that_is_resumed(data, tmp_path):
+    """It reads what the stage before has written then, not what there was before."""
+    out, mended = tmp_path / "run", tmp_path / "mended"
+
+    def late(documents, rank: int, world_size: int):
+        yield from documents
+        if rank == 1 and not mended.exists():
+            raise ValueError("not yet")
+
+    def chain() -> list:
+        first = [JsonlReader(str(data)), late, JsonlWriter(f"{out}/first")]
+        second = [JsonlReader(f"{out}/first"), JsonlWriter(f"{out}/second")]
+        second = tolerant(second, rejected=f"{out}/rejected")
+        return [
+            LocalPipelineExecutor(steps, 2, 1, logging_dir=f"{out}/logs/{name}")
+            for name, steps in (("first", first), ("second", second))
+        ]
+
+    with pytest.raises(KitError, match="1 of 2 tasks did not complete"):
+        guard.run(chain(), out)
+    mended.mkdir()
+    counts = guard.run(chain(), out, resume=True)
+    assert [steps[-1]["total"] for steps in counts] == [60, 60]
+
+
 def test_a_stage_reads_what_the_one_before_wrote(data, tmp_path):
     """All of it, once, in the folder or in one of its folders."""
     out = tmp_path / "run"

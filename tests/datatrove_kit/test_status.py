@@ -40,7 +40,7 @@ def none(data, rank: int, world_size: int):
     ("step", "words"),
     [
         (pages, "Next: nothing, the run is whole.\n"),
-        (none, "Next: every document was dropped before "),
+        (none, "Next: no document came to "),
     ],
 )
 def test_of_a_run(step, words, tmp_path):
