@@ -405,10 +405,12 @@ class _Run:
             for n, file in files.items()
             if os.path.relpath(f"{folder}/{n}", path) in times
         )
-        if documents != written and reader.limit == -1:
+        if hasattr(reader, "accounts"):
+            documents = sum(account["records"] for _, account in accounts)
+        if documents != written and reader.limit == -1 and not tasks.has_own_adapter(reader):
             raise KitError(
                 f"{name}: {documents} documents were read from {path}, and {written} had been "
-                "written there: run it again with overwrite=True."
+                "written there. A reader drops what has no text: take it out before it is written."
             )
 
     def _conclude(self) -> None:

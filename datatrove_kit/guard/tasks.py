@@ -161,15 +161,18 @@ def _balance(reader: BaseDiskReader, name: str, account: dict) -> None:
         if account["records"] != (known := account["documents"] + sum(counted)):
             raise RuntimeError(f"{name} has {account['records']} records, {known} accounted for")
         return
-    # An adapter of the user's may drop records as it likes.
-    own_adapter = reader.adapter.__func__ is not type(reader)._default_adapter
-    if account["to_end"] and reader.data_folder.is_local() and not own_adapter:
+    if account["to_end"] and reader.data_folder.is_local() and not has_own_adapter(reader):
         account["records"] = _records(reader, name)
     if account["records"] not in (None, account["documents"]):
         account["damage"].append(
             f"it has {account['records']} records, of which {type(reader).__name__} gave "
             f"{account['documents']}; tolerant() says which it could not read, and why"
         )
+
+
+def has_own_adapter(reader: BaseDiskReader) -> bool:
+    """Whether a reader has an adapter of the user's, which may drop records as it likes."""
+    return reader.adapter.__func__ is not type(reader)._default_adapter
 
 
 def _records(reader: BaseDiskReader, name: str) -> int | None:

@@ -635,6 +635,33 @@ def test_a_stage_reads_what_the_one_before_wrote(data, tmp_path):
     assert (all_of_it["total"], a_part["total"]) == (60, 40)
 
 
+@pytest.mark.parametrize("own_adapter", [False, True])
+def test_a_document_without_text_between_two_stages(own_adapter, data, tmp_path):
+    """A plain reader drops it in silence, which an adapter of the user's may do."""
+    out = tmp_path / "run"
+
+    def emptied(documents, rank: int, world_size: int):
+        for document in documents:
+            document.text = document.text if document.id != "1" else ""
+            yield document
+
+    def adapter(self, record: dict, path: str, number: int) -> dict:
+        return {"text": record.get("text", ""), "id": record["id"]}
+
+    reader = JsonlReader(f"{out}/first", adapter=adapter if own_adapter else None)
+    first = [JsonlReader(str(data)), emptied, JsonlWriter(f"{out}/first")]
+    second = [reader, JsonlWriter(f"{out}/second")]
+    stages = [
+        LocalPipelineExecutor(steps, 2, 1, logging_dir=f"{out}/logs/{name}")
+        for name, steps in (("first", first), ("second", second))
+    ]
+    if own_adapter:
+        assert guard.run(stages, out)[1][1]["total"] == 40
+    else:
+        with pytest.raises(KitError, match=r"40 documents were .*, and 60 had been"):
+            guard.run(stages, out)
+
+
 # ---- alone -------------------------------------------------------------------------------------
 
 HOLD = """
