@@ -77,8 +77,11 @@ class Fingerprint:
         self._path.append(id(value))
         found = self._value(value)
         self._path.pop()
-        text = found if isinstance(found, str) else json.dumps(found)
-        return f"#{_hash(text)}" if len(text) > LONGEST and not isinstance(found, dict) else found
+        if isinstance(found, dict) or len(text := json.dumps(found)) <= LONGEST:
+            return found
+        if isinstance(found, list):  # in some order, as DataTrove makes tuples of sets
+            text = json.dumps(sorted(map(json.dumps, found)))
+        return f"#{_hash(text)}"
 
     def _value(self, value: Any) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
@@ -99,7 +102,7 @@ class Fingerprint:
         if isinstance(value, (types.FunctionType, type)):
             return self._own(value)
         if isinstance(value, types.CodeType):
-            return self._bytecode(value)
+            return _hash(json.dumps(self._bytecode(value)))  # whose parts have an order
         if isinstance(value, types.ModuleType):
             return value.__name__
         if isinstance(value, np.random.Generator):
@@ -149,7 +152,8 @@ class Fingerprint:
         else:
             cells = [cell.cell_contents for cell in thing.__closure__ or ()]
             made_of = [self._bytecode(thing.__code__, thing.__doc__)]
-            made_of += [self.value([cells, thing.__defaults__, thing.__kwdefaults__])]
+            held = [*cells, thing.__defaults__, thing.__kwdefaults__]
+            made_of += [self.value(value) for value in held]
             self._refer(thing.__code__, thing.__globals__)
         self.code[name] = _hash(json.dumps(made_of))
         # Two lambdas of a function have one name.
@@ -157,7 +161,7 @@ class Fingerprint:
 
     def _bytecode(self, code: types.CodeType, doc: str | None = None) -> list:
         constants = [c for c in code.co_consts if c != doc or c is None]
-        return [code.co_code.hex(), code.co_names, self.value(constants)]
+        return [code.co_code.hex(), code.co_names, *map(self.value, constants)]
 
     def _refer(self, code: types.CodeType, names: Mapping[str, Any]) -> None:
         """Take up the functions, classes and constants of the user's that code refers to."""

@@ -247,7 +247,7 @@ SCRIPT = '''
 """A script of somebody's."""
 import re
 from datatrove.executor import LocalPipelineExecutor
-from datatrove.pipeline.filters import LambdaFilter, SamplerFilter
+from datatrove.pipeline.filters import FineWebQualityFilter, LambdaFilter, SamplerFilter
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 
@@ -284,6 +284,7 @@ def executor(out, tasks=4, workers=2):
             LambdaFilter(lambda doc: doc.id in NAMES),
             Step(100),
             SamplerFilter(0.5, seed=1),
+            FineWebQualityFilter(),
             JsonlWriter(f"{out}/kept", max_file_size=-1),
         ],
         tasks,
@@ -325,7 +326,7 @@ def record(script: str, out: Path) -> dict:
         ("Step(100)", "Step(99)", ["most of step 3 (Step) of logs was 100, is 99"]),
         ("(0.5, seed=1)", "(0.6, seed=1)", ["rate of step 4 (SamplerFilter) of logs was 0.5"]),
         ("seed=1", "seed=2", ["uniform of step 4 (SamplerFilter) of logs was"]),
-        ("/kept", "/others", ["output_folder of step 5 (JsonlWriter) of logs was"]),
+        ("/kept", "/others", ["output_folder of step 6 (JsonlWriter) of logs was"]),
         ("tasks=4", "tasks=5", ["tasks of logs was 4, is 5"]),
         ("            Step(100),\n", "", ["step 3 (Step) of logs is gone", "is new", "is gone"]),
     ],
