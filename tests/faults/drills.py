@@ -38,7 +38,7 @@ def texts(folder: Path) -> Path:
             for number in range(DOCUMENTS):
                 kind = weather.randrange(10)
                 words = weather.choices(["rain", "sun", ""], [1, 1, 2], k=40 + 20 * kind)
-                text = " ".join(word or f"{weather.getrandbits(24):x}" for word in words)
+                text = " ".join(word or f"{weather.getrandbits(96):x}" for word in words)
                 text = text if kind else "The same rain again. " * 40
                 record = {"text": text, "id": f"c-{shard:05d}/{number}"}
                 stream.write(json.dumps(record) + "\n")

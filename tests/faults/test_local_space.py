@@ -69,7 +69,7 @@ def test_a_disk_without_any_room(small_disk, tmp_path, data, undisturbed):
 
 def test_a_file_that_may_not_grow(tmp_path, data, undisturbed):
     """The stand-in for a full disk, or for a quota."""
-    limit = 16 << 10
+    limit = 60 << 10
     with Drill("filtering.py", tmp_path, data) as drill:
         drill.start(
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),

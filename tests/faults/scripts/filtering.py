@@ -14,7 +14,7 @@ from going_wrong import fault
 
 from datatrove_kit import guard
 
-MIN_CHARS = 600
+MIN_CHARS = 1800
 TASKS, WORKERS = 4, 2
 
 
