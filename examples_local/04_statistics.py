@@ -63,26 +63,26 @@ def main(data: str, out: str) -> None:
     check(measure, merge)
 
 
-def metric(out: str, side: str, name: str) -> MetricStatsDict:
-    file = Path(out, "merged", side, name, "metric.json")
-    return MetricStatsDict.from_dict(json.loads(file.read_text()))
+def metric(folder: Path, name: str) -> MetricStatsDict:
+    return MetricStatsDict.from_dict(json.loads(Path(folder, name, "metric.json").read_text()))
 
 
 def show(out: str) -> None:
-    sides = sorted((folder.name for folder in Path(out, "merged").glob("*")), reverse=True)
+    sides = {side.name: side for side in sorted(Path(out, "merged").glob("*"), reverse=True)}
     file = Path(out, "merged/before/summary/n_words/metric.json")
     print(f"\nThe file {file}\n\n{json.dumps(json.loads(file.read_text()), indent=2)}")
-    documents = [metric(out, side, "summary/length")["summary"].n for side in sides]
+    documents = [metric(side, "summary/length")["summary"].n for side in sides.values()]
     rows = []
     for name in FIGURES:
-        totals = [metric(out, side, f"summary/{name}")["summary"].total for side in sides]
+        totals = [metric(side, f"summary/{name}")["summary"].total for side in sides.values()]
         rows.append([name, *(total / n for total, n in zip(totals, documents, strict=True))])
     table("The mean per document", ["figure", *sides], rows)
-    hosts = [metric(out, side, "fqdn/length") for side in sides]
+    hosts = [metric(side, "fqdn/length") for side in sides.values()]
     rows = [[host or "(none)", *(side[host].n for side in hosts)] for host in hosts[0].topk(8)]
     table("Documents of the hosts with most text", ["host", *sides], rows)
-    found = {side: metric(out, side, "histogram/stop_word_ratio") for side in sides}
-    bins = {s: {x / 100: f[str(x / 100)].total for x in range(102)} for s, f in found.items()}
+    found = {name: metric(side, "histogram/stop_word_ratio") for name, side in sides.items()}
+    edges = [x / 100 for x in range(round(100 * max(map(float, found["before"]))) + 2)]
+    bins = {name: {x: counts[str(x)].total for x in edges} for name, counts in found.items()}
     chart(f"{out}/stop_word_ratio.png", {"stop_word_ratio": bins}, "step")
 
 
