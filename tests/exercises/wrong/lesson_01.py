@@ -1,0 +1,46 @@
+"""What the checker must say of the stubs, and of wrong answers: changes of a solution."""
+
+STUBS = {
+    "01a": "Nothing was dropped; 39 documents of 199 should be",
+    "01b": "Of Tuesday's 466 documents kept/ holds 0.",
+}
+WRONG = {
+    "01a": {
+        "the case as it is": (
+            {"doc.text.lower().split()": "doc.text.split()"},
+            "takes Kettle and kettle for two words",
+        ),
+        "the limit itself": ({"> MAX_SHARE": ">= MAX_SHARE"}, "exactly MAX_SHARE"),
+        "different words": ({"sum(words.values())": "len(words)"}, "number of different words"),
+        "no reason": (
+            {'return False, "common_word"': "return False"},
+            "should have the reason common_word and has none",
+        ),
+        "an empty text": (
+            {'        if not words:\n            return False, "no_words"\n': ""},
+            "failed in line 32 of 01a_common_word.py: ValueError: max()",
+        ),
+        "as many documents, others": (
+            {"doc.text.lower().split()": "doc.text[::-1].lower().split()[:100]"},
+            "not belong there",
+        ),
+    },
+    "01b": {
+        "one folder for both days": (
+            {"/kept/{day}": "/kept"},
+            "Tuesday's files have the names of Monday's",
+        ),
+        "completions ignored": (
+            {"/kept/{day}": "/kept", '/logs/{day}"': '/logs", skip_completed=False'},
+            "Of Monday's 467 documents kept/ holds 0.",
+        ),
+        "more tasks on Tuesday": (
+            {
+                "/kept/{day}": "/kept",
+                "/logs/{day}": "/logs",
+                "tasks=2": 'tasks=2 if day == "monday" else 4',
+            },
+            "Of Tuesday's 466 documents kept/ holds 2",
+        ),
+    },
+}
