@@ -2,7 +2,7 @@
 
     python examples_local/02_extraction_filtering.py
 
-Some seconds, 3 MB in output/02_extraction_filtering; the first run of all fetches a language model
+A few seconds, 3 MB in output/02_extraction_filtering; the first run of all fetches a language model
 (0.9 MB). The page: spec/02_extraction_filtering.md
 """
 
