@@ -12,23 +12,15 @@ import drills
 import pytest
 from drills import AT, Drill, assert_failed, assert_recovered, contents, errors, rows, wait_until
 
+pytest_plugins = "drill_fixtures"
+
 #: Documents of tasks 2 and 3, which two workers come to after tasks 0 and 1.
 LATE = (AT[2], AT[3])
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return drills.texts(tmp_path_factory.mktemp("data") / "texts")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data):
-    return drills.undisturbed("filtering.py", tmp_path_factory.mktemp("undisturbed"), data)
-
-
 @pytest.fixture
-def drill(tmp_path, data):
-    with Drill("filtering.py", tmp_path, data) as drill:
+def drill(tmp_path, texts):
+    with Drill("filtering.py", tmp_path, texts) as drill:
         yield drill
 
 
@@ -45,7 +37,7 @@ def assert_rest_is_whole(folder: Path) -> None:
 # ---- a task that fails -------------------------------------------------------------------------
 
 
-def test_a_step_that_raises(drill, undisturbed):
+def test_a_step_that_raises(drill, filtered):
     """In a worker of a pool."""
     drill.fault("raise", LATE[0])
     done = drill.run()
@@ -60,15 +52,15 @@ def test_a_step_that_raises(drill, undisturbed):
     assert "00002" not in completed(done.folder)
     assert errors(drill.status())["logs", 2] == f"ValueError: {LATE[0]} is too much"
     drill.mend()
-    assert_recovered(drill.run("--resume"), undisturbed)
+    assert_recovered(drill.run("--resume"), filtered)
 
 
-def test_a_step_that_raises_in_a_later_stage(data, tmp_path):
+def test_a_step_that_raises_in_a_later_stage(texts, tmp_path):
     """Without a pool; the stages before it, which it depends on, are not run again."""
-    good = drills.undisturbed("deduplication.py", tmp_path / "undisturbed", data)
+    good = drills.undisturbed("deduplication.py", tmp_path / "undisturbed", texts)
     kept = [document["text"] for document in good.documents("kept")]
     assert len(kept) == len(set(kept)) < drills.SHARDS * drills.DOCUMENTS
-    with Drill("deduplication.py", tmp_path / "drill", data) as drill:
+    with Drill("deduplication.py", tmp_path / "drill", texts) as drill:
         drill.fault("raise", AT[2])
         done = drill.run()
         assert_failed(
@@ -84,7 +76,7 @@ def test_a_step_that_raises_in_a_later_stage(data, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit the memory of a process")
-def test_out_of_memory(drill, undisturbed):
+def test_out_of_memory(drill, filtered):
     """A task that asks for more than its process may have."""
     drill.fault("memory", LATE[1])
     gigabyte = 1 << 30
@@ -93,13 +85,13 @@ def test_out_of_memory(drill, undisturbed):
     )
     assert_failed(drill.end(), "The first error was MemoryError", "resume=True")
     drill.mend()
-    assert_recovered(drill.run("--resume"), undisturbed)
+    assert_recovered(drill.run("--resume"), filtered)
 
 
 # ---- a run that is ended -----------------------------------------------------------------------
 
 
-def test_a_killed_worker(drill, undisturbed):
+def test_a_killed_worker(drill, filtered):
     """As the kernel does when memory runs out; DataTrove alone waits for ever."""
     drill.fault("wait", *LATE)
     drill.start()
@@ -112,7 +104,7 @@ def test_a_killed_worker(drill, undisturbed):
     )
     assert_rest_is_whole(done.folder)
     drill.mend()
-    assert_recovered(drill.run("--resume"), undisturbed)
+    assert_recovered(drill.run("--resume"), filtered)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +114,7 @@ def test_a_killed_worker(drill, undisturbed):
         pytest.param(lambda drill: drill.process.terminate(), 143, id="SIGTERM"),
     ],
 )
-def test_a_run_that_is_stopped(how, code, drill, undisturbed):
+def test_a_run_that_is_stopped(how, code, drill, filtered):
     drill.fault("wait", *LATE)
     drill.start()
     drill.at_fault(*LATE)
@@ -132,10 +124,10 @@ def test_a_run_that_is_stopped(how, code, drill, undisturbed):
     assert "Traceback" not in done.stderr
     assert_rest_is_whole(done.folder)
     drill.mend()
-    assert_recovered(drill.run("--resume"), undisturbed)
+    assert_recovered(drill.run("--resume"), filtered)
 
 
-def test_a_script_that_is_killed(drill, undisturbed):
+def test_a_script_that_is_killed(drill, filtered):
     """Nothing can be tidied up then: the workers end by themselves, the next run clears away."""
     drill.fault("wait", LATE[0])
     drill.start()
@@ -153,7 +145,7 @@ def test_a_script_that_is_killed(drill, undisturbed):
     assert errors(status) == {("logs", 2): "it left no message"}
     assert status.endswith("Next: mend the cause, run it again with resume=True.\n")
     drill.mend()
-    assert_recovered(drill.run("--resume"), undisturbed)
+    assert_recovered(drill.run("--resume"), filtered)
     assert drill.status().endswith("Next: nothing, the run is whole.\n")
 
 
@@ -180,12 +172,12 @@ def test_trafilatura_ends_with_its_run(name, tmp_path):
 # ---- a run beside another, and one after another -----------------------------------------------
 
 
-def test_a_second_run_beside_the_first(drill, undisturbed, data, tmp_path):
+def test_a_second_run_beside_the_first(drill, filtered, texts, tmp_path):
     drill.fault("wait", *LATE)
     drill.start()
     first = drill.process
     drill.at_fault(*LATE)
-    with Drill("filtering.py", tmp_path / "beside", data, out=drill.folder) as second:
+    with Drill("filtering.py", tmp_path / "beside", texts, out=drill.folder) as second:
         for more in ((), ("--resume",), ("--overwrite",)):
             refused = second.run(*more)
             assert refused.code == 1
@@ -194,13 +186,13 @@ def test_a_second_run_beside_the_first(drill, undisturbed, data, tmp_path):
             assert "filtering.py" in refused.error
             assert "wait for its end, stop it, or choose another folder." in refused.error
     drill.mend()
-    assert_recovered(drill.end(), undisturbed)
+    assert_recovered(drill.end(), filtered)
 
 
-def test_a_folder_with_a_run_in_it(drill, undisturbed):
+def test_a_folder_with_a_run_in_it(drill, filtered):
     """Neither a mistake nor a plain start takes it away; it is replaced when told to."""
     finished = drill.run()
-    assert_recovered(finished, undisturbed)
+    assert_recovered(finished, filtered)
     before = contents(drill.folder)
     again = drill.run()
     assert "holds a finished run: continue it with resume=True, or remove it" in again.error
@@ -217,7 +209,7 @@ def test_a_folder_with_a_run_in_it(drill, undisturbed):
     assert contents(drill.folder) != before
 
 
-def test_an_edited_pipeline(drill, undisturbed, tmp_path, data):
+def test_an_edited_pipeline(drill, filtered, tmp_path, texts):
     """A run is continued by the same steps only; afresh, nothing of the old one is left."""
     drill.fault("raise", *LATE)
     drill.run()
@@ -230,31 +222,31 @@ def test_an_edited_pipeline(drill, undisturbed, tmp_path, data):
         "cannot be resumed, since its tasks would not fit together: the code of RainFilter.filter "
         "was changed. Make it as it was, or start afresh with overwrite=True.\n"
     )
-    with Drill("filtering.py", tmp_path / "undisturbed", data) as other:
+    with Drill("filtering.py", tmp_path / "undisturbed", texts) as other:
         other.replace(*edit)
         good = other.run()
-    assert good.stdout != undisturbed.stdout
+    assert good.stdout != filtered.stdout
     assert_recovered(drill.run("--overwrite"), good)
 
 
-def test_another_number_of_tasks(drill, tmp_path, data):
+def test_another_number_of_tasks(drill, tmp_path, texts):
     drill.fault("raise", *LATE)
     drill.run()
     drill.mend()
     edit = ("TASKS, WORKERS = 4, 2", "TASKS, WORKERS = 2, 2")
     drill.replace(*edit)
     assert_failed(drill.run("--resume"), "tasks of logs was 4, is 2")
-    with Drill("filtering.py", tmp_path / "undisturbed", data) as other:
+    with Drill("filtering.py", tmp_path / "undisturbed", texts) as other:
         other.replace(*edit)
         good = other.run()
     assert_recovered(drill.run("--overwrite"), good)
 
 
-def test_a_run_that_was_moved(drill, undisturbed, tmp_path):
+def test_a_run_that_was_moved(drill, filtered, tmp_path):
     drill.fault("raise", LATE[0])
     drill.run()
     drill.mend()
     (tmp_path / "elsewhere").mkdir()
     drill.folder = drill.folder.rename(tmp_path / "elsewhere/out")
     drill.arguments = (drill.arguments[0], "elsewhere/out")
-    assert_recovered(drill.run("--resume"), undisturbed)
+    assert_recovered(drill.run("--resume"), filtered)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import resource
 import subprocess
 
-import drills
 import pytest
 from drills import Drill, assert_failed, assert_recovered
+
+pytest_plugins = "drill_fixtures"
 
 SIZE = 2 << 20
 
@@ -28,20 +29,10 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return drills.texts(tmp_path_factory.mktemp("data") / "texts")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data):
-    return drills.undisturbed("filtering.py", tmp_path_factory.mktemp("undisturbed"), data)
-
-
-def test_a_disk_that_fills_up(small_disk, tmp_path, data, undisturbed):
+def test_a_disk_that_fills_up(small_disk, tmp_path, texts, filtered):
     """Somebody else's file takes the room; with that gone, the run goes on."""
     ballast = small_disk / "ballast"
-    with Drill("filtering.py", tmp_path, data, out=small_disk / "run") as drill:
+    with Drill("filtering.py", tmp_path, texts, out=small_disk / "run") as drill:
         ballast.write_bytes(bytes(SIZE - 120_000))
         assert_failed(
             drill.run(),
@@ -50,13 +41,13 @@ def test_a_disk_that_fills_up(small_disk, tmp_path, data, undisturbed):
             "run it again with resume=True",
         )
         ballast.unlink()
-        assert_recovered(drill.run("--resume"), undisturbed)
+        assert_recovered(drill.run("--resume"), filtered)
 
 
-def test_a_disk_without_any_room(small_disk, tmp_path, data, undisturbed):
+def test_a_disk_without_any_room(small_disk, tmp_path, texts, filtered):
     """Not even what the run says of itself can be written: an error all the same."""
     ballast = small_disk / "ballast"
-    with Drill("filtering.py", tmp_path, data, out=small_disk / "run") as drill:
+    with Drill("filtering.py", tmp_path, texts, out=small_disk / "run") as drill:
         for room in (0, 8_000, 24_000):
             with open(ballast, "wb") as stream:
                 stream.write(bytes(SIZE - room))
@@ -64,15 +55,15 @@ def test_a_disk_without_any_room(small_disk, tmp_path, data, undisturbed):
             assert_failed(done, "No space left on device")
             assert done.error.count("\n") < 5
             ballast.unlink()
-        assert_recovered(drill.run("--overwrite"), undisturbed)
+        assert_recovered(drill.run("--overwrite"), filtered)
 
 
-def test_a_file_that_may_not_grow(tmp_path, data, undisturbed):
+def test_a_file_that_may_not_grow(tmp_path, texts, filtered):
     """The stand-in for a full disk, or for a quota."""
     limit = 60 << 10
-    with Drill("filtering.py", tmp_path, data) as drill:
+    with Drill("filtering.py", tmp_path, texts) as drill:
         drill.start(
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         )
         assert_failed(drill.end(), "OSError: [Errno 27] File too large", "resume=True")
-        assert_recovered(drill.run("--resume"), undisturbed)
+        assert_recovered(drill.run("--resume"), filtered)

@@ -18,7 +18,7 @@ from datatrove_kit.cluster.object_store import ObjectStore
 from datatrove_kit.guard.jobs import jobs_of
 
 pytestmark = pytest.mark.slow
-pytest_plugins = "slurm_fixtures"
+pytest_plugins = "drill_fixtures"
 
 
 def test_a_node_daemon_is_killed_and_back(drill, filtered, breakable):

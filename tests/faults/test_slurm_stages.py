@@ -12,7 +12,7 @@ from slurm import SlurmDrill
 from datatrove_kit.guard.jobs import Stage, stages_in
 
 pytestmark = pytest.mark.slow
-pytest_plugins = "slurm_fixtures"
+pytest_plugins = "drill_fixtures"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from slurm import SlurmDrill
 from datatrove_kit.guard.jobs import jobs_of
 
 pytestmark = pytest.mark.slow
-pytest_plugins = "slurm_fixtures"
+pytest_plugins = "drill_fixtures"
 
 
 def finished(folder) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What the drills on Slurm share: a cluster, which they break and mend, and a run undisturbed."""
+"""What the drills share: their input, a run undisturbed, and a cluster to break and mend."""
 
 from __future__ import annotations
 
