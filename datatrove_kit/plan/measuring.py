@@ -90,7 +90,7 @@ class Measured:
         start, memory, files: CPU seconds, bytes at the peak, and files written, for a task.
         each, written: CPU seconds, and bytes by folder, for a document that it reads; of
             ``other``, for a task of the stage before.
-        read: documents of the sample.
+        read, kept: documents of the sample before the first step and in the last one.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Measured:
     each: float
     memory: float
     read: float = 0
+    kept: float = 0
     files: float = 0
     written: dict[str, float] = field(default_factory=dict)
 
@@ -215,6 +216,7 @@ def measure(
         logs = folder / "logs" / name
         start, seconds, memory, counted = run_ranks(steps, len(ranks), logs, ranks)
         read = counted[0].get("documents", 0)
+        kept = counted[-1].get("total", read)
         if reads and not read:
             raise KitError(f"{name} read no documents of the sample: is its text_key right?")
         if kind == "dedup":
@@ -222,11 +224,10 @@ def measure(
             sample.duplicates = 1 - filtered["forwarded"] / filtered["total"]
         (sizes, counts), there = there, _written(out)
         units = read or 1
-        written = {place: size / units for place, size in (there[0] - sizes).items()}
         files = (there[1] - counts).total() / len(ranks)
-        sample.stages.append(
-            Measured(name, kind, tasks, start, seconds / units, memory, read, files, written)
-        )
+        stage = Measured(name, kind, tasks, start, seconds / units, memory, read, kept, files)
+        stage.written = {place: size / units for place, size in (there[0] - sizes).items()}
+        sample.stages.append(stage)
     return sample
 
 

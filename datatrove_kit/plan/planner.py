@@ -222,7 +222,8 @@ def make_plan(
             units = corpus.pages * stage.read / sample.stages[0].read
             if is_deduplicated:
                 units *= (1 - duplicates) / (1 - sample.duplicates)
-            made.kept, tasks = units, min(files, in_turns(units * each, memory))
+            made.kept = units * stage.kept / stage.read
+            tasks = min(files, in_turns(units * each, memory))
             if stage.kind == "signatures":
                 made.documents, signed = units, tasks
                 memory += 2 * signature_bytes * units / tasks  # of a bucket, read to be sorted

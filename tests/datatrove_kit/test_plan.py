@@ -112,7 +112,8 @@ def test_stages_are_run_in_order():
 def measured(name: str, start: float, each: float, memory: float, read: int) -> Measured:
     kind = name if name in KINDS else "documents" if read else "other"
     written = {} if name in ("buckets", "clusters") else {name: 100}
-    return Measured(name, kind, 1, start, each, memory, read, 1, written)
+    kept = {"base": 500, "dedup": 250}.get(name, read)
+    return Measured(name, kind, 1, start, each, memory, read, kept, 1, written)
 
 
 def made_up(**changes) -> Sample:
@@ -202,6 +203,11 @@ def test_too_many_open_files(monkeypatch):
     monkeypatch.setattr(planner.resource, "getrlimit", lambda what: (1024, 1024))
     [note] = make_plan(made_up(), WARCS, cores=1000).notes
     assert "opens 1,000 files; here a process may open 1,024 (ulimit -n)" in note
+
+
+def test_documents_of_a_run_without_minhash():
+    made = make_plan(made_up(stages=made_up().stages[:1]), WARCS, cores=1000)
+    assert made.documents == made.kept == pytest.approx(1.5e8)
 
 
 def test_the_share_of_duplicates_is_given():
