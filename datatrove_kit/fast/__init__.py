@@ -42,7 +42,7 @@ def fast(pipeline: Iterable) -> list:
     """The same pipeline with faster steps: the same documents, reasons and statistics.
 
     Trafilatura, URLFilter, GopherRepetitionFilter and MinhashDedupSignature become faster classes
-    of the kit. Steps that split English words or sentences (these two, GopherQualityFilter,
+    of the kit. Steps that split English words or sentences (the last two, GopherQualityFilter,
     C4QualityFilter, FineWebQualityFilter, WordStats and SentenceStats) get a faster tokenizer.
     Other languages keep DataTrove's tokenizer and its MinhashDedupSignature.
 
