@@ -36,7 +36,7 @@ def texts(folder: Path) -> Path:
     for shard in range(SHARDS):
         with gzip.open(folder / f"c-{shard:05d}.jsonl.gz", "wt") as stream:
             for number in range(DOCUMENTS):
-                kind = weather.randrange(10)
+                kind = weather.randrange(10) if number % 100 else 9
                 words = weather.choices(["rain", "sun", ""], [1, 1, 2], k=40 + 20 * kind)
                 text = " ".join(word or f"{weather.getrandbits(96):x}" for word in words)
                 text = text if kind else "The same rain again. " * 40
