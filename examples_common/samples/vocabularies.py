@@ -50,6 +50,8 @@ def tokenizer_file(name: str, eos_token: str | None) -> str:
 
     path = str(_sample_file()) if name == "sample" else name
     try:
+        if path.endswith(".json"):
+            Path(path).stat()  # or the Hub would be asked for it
         tokenizer = load_tokenizer(path)
     except Exception as error:
         raise LessonError(
