@@ -160,8 +160,8 @@ def test_tasks_time_and_memory_are_plain_arithmetic():
     clusters = stages["clusters"]
     in_pairs = gone * 1.5
     assert clusters.cpu_hours == pytest.approx((1 + in_pairs * 12e-6) / 3600)
-    # (0.1 + 27.8) GB / 0.8 are 34.9 GB, 9 cores of 4.
-    assert (clusters.tasks, clusters.cpus_per_task, clusters.mem_per_cpu_gb) == (1, 9, 4)
+    # (0.1 + 31.5) GB / 0.8 are 39.5 GB, 10 cores of 4.
+    assert (clusters.tasks, clusters.cpus_per_task, clusters.mem_per_cpu_gb) == (1, 10, 4)
     assert stages["stats"].cpu_hours == pytest.approx((1 + 1000 * 0.5) / 3600)
     assert plan.storage == pytest.approx(
         {
@@ -229,7 +229,7 @@ def test_memory_of_stage_3_is_as_the_constant_says(tmp_path):
         made = b"".join(struct.pack("<4I", i % 99, 2 * i, i % 99, 2 * i + 1) for i in range(pairs))
         for bucket in range(CONFIG.num_buckets):
             (at / f"pairs/{bucket:05d}_00.dups").write_bytes(b"" if bucket else made)
-        step = dedup.MinhashDedupCluster(str(at / "pairs"), str(at / "remove"), CONFIG)
+        step = dedup.MinhashDedupCluster(str(at / "pairs"), str(at / "remove"), CONFIG, True, True)
         peaks.append(run_ranks([step], 1, at / "logs", [0])[2])
     assert (peaks[1] - peaks[0]) / documents == pytest.approx(planner.DOCUMENT_BYTES, rel=0.15)
 
