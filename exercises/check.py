@@ -26,6 +26,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import stand_in
 from truth import Exercise, Ran, Unreadable, Verdict, exercises
 
 HERE = Path(__file__).resolve().parent
@@ -157,8 +158,8 @@ def check(exercise: Exercise, script: Path, place: Path) -> Verdict:
     if exercise.prepare:
         exercise.prepare(data, out)
     on_slurm = exercise.slurm and slurm_answers()
-    local = ["--local"] if exercise.slurm and not on_slurm else []
-    ran = run([str(script), str(data), str(out), *local], place, exercise.limit, on_slurm)
+    env = stand_in.commands(place / "slurm") if exercise.slurm and not on_slurm else {}
+    ran = run([str(script), str(data), str(out)], place, exercise.limit, on_slurm, env)
     where = [f"Its tasks ran {'on Slurm' if on_slurm else 'here: no cluster answers'}."]
     if not isinstance(ran, Ran):
         return Verdict(False, [ran])
@@ -178,7 +179,7 @@ def slurm_answers() -> bool:
         return False
 
 
-def run(words: list[str], place: Path, limit: int, on_slurm: bool) -> Ran | str:
+def run(words: list[str], place: Path, limit: int, on_slurm: bool, env: dict) -> Ran | str:
     """Run a script to its end, and its jobs on Slurm to theirs; a sentence where it takes too long.
 
     Its workers end with it.
@@ -193,6 +194,7 @@ def run(words: list[str], place: Path, limit: int, on_slurm: bool) -> Ran | str:
         process = subprocess.Popen(
             [sys.executable, *words],
             cwd=place,
+            env={**os.environ, **env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
