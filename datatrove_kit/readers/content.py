@@ -5,115 +5,107 @@ from __future__ import annotations
 import io
 import re
 import zlib
+from contextlib import suppress
 from functools import partial
 from gzip import GzipFile
+from itertools import accumulate
 from lzma import LZMAError
 
 import cchardet
-import numpy as np
-from backports.zstd import ZstdError, ZstdFile
+from backports.zstd import DecompressionParameter, ZstdError, ZstdFile
 from fastwarc.stream_io import BrotliReader, ChunkedReader, ZstdReader
 from fsspec.compression import compr
 from fsspec.utils import infer_compression
-from lxml.etree import LxmlError
-from lxml.html import HTMLParser, document_fromstring
-from w3lib.encoding import (
-    html_body_declared_encoding,
-    http_content_type_encoding,
-    read_bom,
-    resolve_encoding,
-)
+from lxml import etree
+from w3lib import encoding
 
-PIECE = 1 << 20  # decoded bytes at a time
-#: Elements in each other below which libxml2 drops text, and void elements by two letters.
+#: Elements in each other below which libxml2 drops text; tags, without elements that are void.
 MAX_ELEMENTS = 256
-VOID = np.array([ord(a) << 8 | ord(b) for a, b in ("br", "hr", "im", "in", "me")], np.uint16)
+TAG = re.compile(r"<(?:(/)|(?!br|hr|im|in|me)[a-z])", re.IGNORECASE)
 TOO_DEEP = f"text below {MAX_ELEMENTS} nested elements, which libxml2 drops"
 #: Control characters that text does not hold.
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a]")
-SINGLE_BYTES = re.compile("cp125|iso8859|koi8|latin|mac|ascii")
+UNDECODABLE = (EOFError, OSError, ValueError, zlib.error, LZMAError, ZstdError)
 
 
 class Raw:
     """A file as it is stored. ``failure`` is what reading raised: the network's, not damage."""
 
     def __init__(self, stream):
-        self.stream, self.failure, self.head = stream, None, b""
+        self.stream, self.failure = stream, None
 
     def __getattr__(self, name: str):
         return getattr(self.stream, name)
 
     def read(self, size: int = -1) -> bytes:
         try:
-            data = self.stream.read(size)
+            return self.stream.read(size)
         except Exception as error:
             self.failure = error
             raise
-        self.head = self.head or data[:6]
-        return data
 
 
-#: What fsspec opens these with may take a cut file for a whole one.
-OPENED = {"gzip": lambda raw: GzipFile(fileobj=raw, mode="rb"), "zstd": ZstdFile}
+#: fsspec may open these so that a cut file looks whole, and one packed with --long is refused.
+LONG = {DecompressionParameter.window_log_max: DecompressionParameter.window_log_max.bounds()[1]}
+OPENED = {
+    "gzip": lambda raw: GzipFile(fileobj=raw, mode="rb"),
+    "zstd": lambda raw: ZstdFile(raw, options=LONG),
+}
 
 
-class Content:
+class Content(io.RawIOBase):
     """The decoded content of a file. At damage it ends, and says so.
 
-    Attributes:
-        damage: why it ended early, with the byte of the file, or "".
-        garbled: whether the last of the content may be wrong.
+    ``damage`` says why it ended early, with the byte of the file, or is ""; ``garbled``: whether
+    the last of the content may be wrong.
     """
 
-    def __init__(self, raw: Raw, compression: str | None, name: str):
+    def __init__(self, stream, compression: str | None, name: str):
         codec = infer_compression(name) if compression == "infer" else compression
         opened = OPENED.get(codec) or (codec and partial(compr[codec], mode="rb"))
-        self.raw, self.stream = raw, opened(raw) if opened else raw
+        self.raw = Raw(stream)
+        self.stream = opened(self.raw) if opened else self.raw
         self.damage, self.garbled, self.given = "", False, 0
 
-    def read(self, size: int = PIECE) -> bytes:
-        if self.damage:
-            return b""
-        try:
-            data = getattr(self.stream, "read1", self.stream.read)(PIECE if size < 0 else size)
-        except (EOFError, OSError, ValueError, zlib.error, LZMAError, ZstdError) as error:
-            if self.raw.failure:
-                raise
-            at, head = self.raw.tell(), self.raw.head
-            # Where a member begins, those before were sound.
-            self.garbled = not isinstance(error, EOFError) and "Not a gzipped" not in str(error)
-            self.damage = f"it cannot be decoded before byte {at} ({error})"
-            if isinstance(error, EOFError):
-                self.damage = f"it ends early, at byte {at} ({error})"
-            elif "ictionary" in str(error):
-                self.damage = "it needs a zstd dictionary. This is no damage: unpack it before"
-            elif "memory" in str(error) and len(head) == 6:  # the window by RFC 8878, 3.1.1.1.2
-                window = (8 + (head[5] & 7)) << (head[5] >> 3) >> 13
-                self.damage = (
-                    f"it needs a window of {window} MiB, and zstd gives it 128. This is no damage: "
-                    "pack it anew without --long"
-                )
-            return b""
-        self.given += len(data)
-        return data
+    def readable(self) -> bool:
+        return True
 
     def tell(self) -> int:
         return self.given
 
+    def readinto(self, buffer: memoryview) -> int:
+        if self.damage:
+            return 0
+        try:
+            data = getattr(self.stream, "read1", self.stream.read)(len(buffer))
+        except UNDECODABLE as error:
+            self.fail(error)
+            return 0
+        buffer[: len(data)] = data
+        self.given += len(data)
+        return len(data)
+
+    def fail(self, error: Exception) -> None:
+        """Note the damage that reading met, unless it was a failure of the network: raise that."""
+        if self.raw.failure:
+            raise self.raw.failure
+        self.garbled = not isinstance(error, EOFError)
+        self.damage = f"it cannot be read on at byte {self.raw.tell()} ({error})"
+        if "ictionary" in str(error):
+            self.damage = "it needs a zstd dictionary. This is no damage: unpack it before"
+
 
 def unpacked(body: bytes, codings: list[str]) -> tuple[bytes, str]:
-    """An HTTP body without the codings that were laid on it, in this order; and "" or why not.
+    """An HTTP body without its codings, in the order they were laid on; and "" or why not.
 
-    Many archives have undone codings and still name them: a body without the coding that looks
-    like text is taken as it is.
+    Many archives have undone codings and still name them: what looks like text is left as it is.
     """
     for coding in reversed(codings):
-        stream = io.BytesIO(body)
         try:
             if coding == "chunked":
-                body = ChunkedReader(stream).read()
+                body = ChunkedReader(io.BytesIO(body)).read()
             elif coding in ("br", "zstd"):
-                body = (BrotliReader if coding == "br" else ZstdReader)(stream).read()
+                body = (BrotliReader if coding == "br" else ZstdReader)(io.BytesIO(body)).read()
             elif coding in ("gzip", "x-gzip", "deflate"):
                 bare = coding == "deflate" and not body.startswith(b"x")  # without zlib's header
                 body = zlib.decompressobj(-15 if bare else 47).decompress(body)
@@ -128,56 +120,33 @@ def unpacked(body: bytes, codings: list[str]) -> tuple[bytes, str]:
 def characters(content: bytes, content_type: str | None = None) -> str | None:
     """The text of a page, by its BOM, the charset of its HTTP header or meta element, or a guess.
 
-    Bytes that the charset does not have become U+FFFD. What is clean UTF-8 stays so, if eight
-    bytes or more are parts of longer characters, or another charset of single bytes is declared.
-    What is said to be UTF-8 is not where ten bytes and most of the longer characters are none.
-    Returns None if no charset fits.
+    Bytes that the charset does not have become U+FFFD. Clean UTF-8 is UTF-8, whatever is declared,
+    and what is said to be UTF-8 is not, if most of it is none. Returns None if no charset fits.
     """
-    bom, mark = read_bom(content)
-    declared = http_content_type_encoding(content_type)
-    if not declared and (declared := html_body_declared_encoding(content)):
-        # A meta element that can be read is in none of these (HTML standard, 13.2.3.3).
-        declared = "utf-8" if declared.startswith(("utf-16", "utf-32")) else declared
-    declared = "utf-16-le" if declared == "utf-16" else declared
-    if bom and bom != "utf-8":
-        content, declared = content[len(mark) :], bom
-    try:
-        text = content.decode("utf-8")
-        more = len(content) - len(text)
-        if declared in (None, "utf-8") or more > 7 or (more and SINGLE_BYTES.match(declared)):
-            return text
-    except UnicodeDecodeError:
-        text = content.decode("utf-8", "replace")
-        lost, others = text.count("\ufffd"), len(re.findall(r"[^\x00-\x7f\ufffd]", text))
-        if (not declared and lost * 3 > others) or (declared == "utf-8" and 9 < lost > others):
-            guess = cchardet.detect(content)["encoding"]
-            declared = guess and resolve_encoding(guess)
-            guessed = content.decode(declared, "replace") if declared else ""
-            return guessed if guessed.count("\ufffd") * 100 < len(guessed) else None
-    try:
-        text = content.decode(declared or "utf-8", "replace")
-        # Codecs of Python may give half a character, which no writer can write.
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    except (LookupError, UnicodeError):  # a codec of Python that is no charset
+    charset, mark = encoding.read_bom(content)
+    text = content.decode("utf-8", "replace")
+    lost = text.count("\ufffd") - content.count("\ufffd".encode())
+    if not (charset or lost) and len(text) < len(content):
         return text
+    charset = charset or encoding.http_content_type_encoding(content_type)
+    # A meta element that can be read is in none of these (HTML standard, 13.2.3.3).
+    meta = re.sub("^utf-(16|32).*", "utf-8", encoding.html_body_declared_encoding(content) or "")
+    charset = charset or meta or None
+    others, strays = len(re.findall(r"[^\x00-\x7f\ufffd]", text)), 9 if charset else 0
+    if charset in (None, "utf-8") and lost > max(strays, others):
+        charset = encoding.resolve_encoding(cchardet.detect(content)["encoding"] or "")
+    charset = "utf-16-le" if charset == "utf-16" else charset or "utf-8"
+    with suppress(LookupError, UnicodeError):  # a codec of Python that is no charset
+        text = content.removeprefix(mark or b"").decode(charset, "replace")
+    return text if text.count("\ufffd") * 4 <= len(text) else None
 
 
-def is_too_deep(page: bytes) -> bool:
+def is_too_deep(page: str) -> bool:
     """Whether elements are nested so deeply that lxml, and with it Trafilatura, loses text."""
-    if b"\0" in page[:64]:
-        page = page.decode("utf-16", "replace").encode()
-    data = np.frombuffer(page, np.uint8)
-    tags = np.flatnonzero(data[:-2] == ord("<")) + 1
-    letter = data[tags] | 32
-    opens = (letter >= ord("a")) & (letter <= ord("z"))
-    opens &= ~np.isin(letter.astype(np.uint16) << 8 | data[tags + 1] | 32, VOID)
-    depths = np.cumsum(opens.astype(np.int32) - (data[tags] == ord("/")))
+    depths = accumulate(-1 if end else 1 for end in TAG.findall(page))
     # Elements that are never closed count as well: only the parser knows.
-    if not len(depths) or depths.max() < MAX_ELEMENTS - 4:
+    if max(depths, default=0) < MAX_ELEMENTS - 4:
         return False
-    parser = HTMLParser()
-    try:
-        document_fromstring(page, parser=parser)
-    except LxmlError:
-        return False
+    parser = etree.HTMLParser(encoding="utf-8")
+    etree.HTML(page.encode("utf-8", "replace"), parser)
     return any("Excessive depth" in entry.message for entry in parser.error_log)

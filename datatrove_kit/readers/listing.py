@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from glob import has_magic
+from pathlib import Path
 
 from datatrove.io import DataFolder, get_datafolder, open_file
 from datatrove.pipeline.readers import JsonlReader, ParquetReader, WarcReader
@@ -15,6 +16,7 @@ from fsspec.utils import glob_translate
 
 from datatrove_kit.errors import KitError
 
+HIDDEN = re.compile(r"(^|/)\.[^/]*(/|$)")
 #: How names of a format end, before the ending of a compression.
 ENDINGS = {JsonlReader: "jsonl|json|ndjson", ParquetReader: "parquet|pq", WarcReader: "warc|wet"}
 #: How an ``executor.json`` of DataTrove names an output folder, by the repr of a DataFolder, and
@@ -24,114 +26,77 @@ OUTPUT = re.compile(r'"output_folder": "[^"(]*\(path=\'(.*?)\', fs=|"rejected": 
 
 @dataclass
 class Listing:
-    """What ``input_files`` found.
-
-    Attributes:
-        files: names relative to the reader's data folder, each with its bytes (-1 if unknown);
-            sorted, or in the order of ``paths_file``.
-        left_out: what the reader would read otherwise, and why it does not. Folders end with "/".
+    """``files``: names relative to the reader's data folder, with their bytes (-1 if unknown),
+    sorted, or in the order of ``paths_file``. ``left_out``: what the reader would read otherwise,
+    and why it does not; folders end with "/".
     """
 
-    files: dict[str, int] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    files: dict[str, int]
+    left_out: dict[str, str]
 
 
 def input_files(reader: BaseDiskReader) -> Listing:
-    """List the files of a reader by its ``data_folder``, ``paths_file``, ``recursive`` and
-    ``glob_pattern``; an empty listing if the folder does not exist yet.
+    """List the files of a reader as its arguments say; none if the folder does not exist yet.
 
     Links are followed. Hidden files and folders are left out, and so is what an earlier run wrote:
-    logging folders (they hold ``executor.json``), the output folders that are named there, and
-    folders of the guard (``run.json`` beside ``run.lock``). A folder that ``glob_pattern`` begins
-    with is read, whatever it is. Without a pattern, files whose names do not end as the reader's
-    format does are left out, unless none does.
+    logging folders (with ``executor.json``), output folders that are named there, and folders of
+    the guard (``run.json`` beside ``run.lock``), unless ``glob_pattern`` begins with them. Without
+    a pattern, so are files whose names do not end as the format's do, if there are others.
 
-    Raises KitError when the folder cannot be listed, or a link or a name in ``paths_file`` leads
-    to nothing.
+    Raises KitError when the folder cannot be listed, or a name or link leads to nothing.
     """
-    listing, folder, pattern = Listing(), reader.data_folder, reader.glob_pattern
-    left_out = listing.left_out
+    folder, left_out = reader.data_folder, {}
     try:
-        if reader.paths_file:
-            listing.files = _named(reader)
-            return listing
-        if pattern and not has_magic(pattern):
-            pattern = f"*{pattern}"  # as DataTrove does
-        if not reader.recursive:
-            pattern = pattern.replace("**/", "") if pattern else "*"
-        parts = (pattern or "**").split("/")
-        fixed = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts) - 1)
-        start = "/".join(parts[:fixed])
-        matches = re.compile(glob_translate(pattern or "**")).match
-        found = {}
-        for name, size in _found(folder, start, None if "**" in parts else len(parts) - fixed):
-            hidden = re.match(r"((?:[^/]+/)*?\.[^/]*/?)", name[len(start) :].lstrip("/"))
-            if not hidden:
-                found[name] = size
-            elif hidden[0].endswith("/") or matches(name):
-                left_out[f"{start}/{hidden[0]}" if start else hidden[0]] = "hidden"
-        _leave_out_runs(reader, start, found, left_out)
-        files = {name: size for name, size in sorted(found.items()) if matches(name)}
-        if not reader.glob_pattern:
-            files = _of_the_format(reader, files, left_out)
-        listing.files = _once(folder, files, left_out) if folder.is_local() else files
-    except OSError as error:
+        if reader.paths_file:  # as written there: DataTrove strips blanks
+            with open_file(reader.paths_file, mode="rt", compression="infer") as lines:
+                files = {line.rstrip("\r\n"): -1 for line in lines if line.strip()}
+        else:
+            files = _matching(reader, left_out)
+    except Exception as error:  # of any store
         raise KitError(f"{folder.path} cannot be listed: {error}.") from error
-    return listing
+    return Listing(_once(folder, files, left_out) if folder.is_local() else files, left_out)
 
 
-def _named(reader: BaseDiskReader) -> dict[str, int]:
-    """The names in ``paths_file``, as they are written there (DataTrove strips blanks)."""
-    files, folder = {}, reader.data_folder
-    with open_file(reader.paths_file, mode="rt", compression="infer") as stream:
-        names = [line.rstrip("\r\n") for line in stream if line.strip()]
-    for name in names:
-        if folder.is_local() and not os.path.exists(f"{folder.path}/{name}"):
-            name = name.strip()
-        if name in files:
-            raise KitError(f"{reader.paths_file} names {name!r} twice: take one of them away.")
-        files[name] = os.path.getsize(f"{folder.path}/{name}") if folder.is_local() else -1
-    return files
+def _matching(reader: BaseDiskReader, left_out: dict) -> dict[str, int]:
+    pattern = reader.glob_pattern or ("**" if reader.recursive else "*")
+    if not has_magic(pattern):
+        pattern = f"*{pattern}"  # as DataTrove does
+    if not reader.recursive:
+        pattern = pattern.replace("**/", "")
+    parts = pattern.split("/")
+    fixed = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts) - 1)
+    start, depth = "/".join(parts[:fixed]), None if "**" in parts else len(parts) - fixed
+    matches, found = re.compile(glob_translate(pattern)).match, {}
+    for name, size in _found(reader.data_folder, start, depth):
+        hidden = HIDDEN.search(name, len(start))
+        if not hidden:
+            found[name] = size
+        elif hidden[2] or matches(name):
+            left_out[name[: hidden.end()]] = "hidden"
+    _leave_out_runs(reader, start, found, left_out)
+    files = {name: size for name, size in sorted(found.items()) if matches(name)}
+    known = [endings for kind, endings in ENDINGS.items() if isinstance(reader, kind)]
+    endings = getattr(reader, "endings", known[0] if known else ".*")
+    is_one = re.compile(rf"(?is).*\.({endings})(\.(gz|zst|bz2|xz|lzma|zip))?").fullmatch
+    others = [] if reader.glob_pattern else [name for name in files if not is_one(name)]
+    if len(others) == len(files):
+        return files
+    left_out |= dict.fromkeys(others, "its name is of another format")
+    return {name: size for name, size in files.items() if name not in left_out}
 
 
 def _found(folder: DataFolder, start: str, depth: int | None) -> Iterator[tuple[str, int]]:
-    """The files below ``start``, with their sizes; of a local hidden folder just its name + "/"."""
-    if folder.is_local():
-        top = f"{folder.path}/{start}" if start else folder.path
-        if os.path.isfile(top):
-            yield start, os.path.getsize(top)
-        elif os.path.isdir(top):
-            yield from _walk(top, f"{start}/" if start else "", depth, ())
-        return
+    """The files below ``start``, links to folders followed, with their sizes if known."""
     folder.invalidate_cache()
-    try:
-        there = folder.find(start, maxdepth=depth, detail=True)
-    except FileNotFoundError:
+    if not folder.exists(start):
         return
-    except Exception as error:
-        raise KitError(f"{folder.path} cannot be listed: {error}.") from error
-    for name, info in there.items():
-        if info["type"] == "file":
-            yield name, -1 if info.get("size") is None else info["size"]
-
-
-def _walk(
-    folder: str, prefix: str, depth: int | None, above: tuple[str, ...]
-) -> Iterator[tuple[str, int]]:
-    if (here := os.path.realpath(folder)) in above:
-        return  # a link that leads back up
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = prefix + entry.name
-            if entry.is_file():
-                yield name, entry.stat().st_size
-            elif entry.is_symlink() and not os.path.exists(entry.path):
-                yield name, -1
-            elif entry.is_dir() and (depth is None or depth > 1):
-                if entry.name.startswith("."):
-                    yield f"{name}/", 0
-                else:
-                    yield from _walk(entry.path, f"{name}/", depth and depth - 1, (*above, here))
+    errors = {"on_error": "raise"} if folder.is_local() else {}
+    for name, info in folder.find(start, maxdepth=depth, detail=True, **errors).items():
+        path = f"{folder.path}/{name}"
+        if not (folder.is_local() and os.path.isdir(path)):
+            yield name, -1 if info["size"] is None else info["size"]
+        elif not any(os.path.samefile(path, above) for above in Path(path).parents):
+            yield from _found(folder, name, depth)
 
 
 def _leave_out_runs(reader: BaseDiskReader, start: str, found: dict, left_out: dict) -> None:
@@ -151,31 +116,21 @@ def _leave_out_runs(reader: BaseDiskReader, start: str, found: dict, left_out: d
         if path.startswith(f"{folder.path}/"):
             runs[path[len(folder.path) + 1 :]] = "the output of an earlier run"
     for run, why in runs.items():
-        names = [name for name in found if name.startswith(f"{run}/")]
-        if run and names and not f"{start}/".startswith(f"{run}/"):
+        inside = [name for name in found if name.startswith(f"{run}/")]
+        if inside and not f"{start}/".startswith(f"{run}/"):
             left_out[f"{run}/"] = why
-            for name in names:
+            for name in inside:
                 del found[name]
 
 
-def _of_the_format(reader: BaseDiskReader, files: dict, left_out: dict) -> dict[str, int]:
-    known = [endings for kind, endings in ENDINGS.items() if isinstance(reader, kind)]
-    endings = getattr(reader, "endings", known[0] if known else ".*")
-    is_one = re.compile(rf"(?is).*\.({endings})(\.(gz|zst|bz2|xz|lzma|zip))?").fullmatch
-    chosen = {name: size for name, size in files.items() if is_one(name)}
-    if chosen:
-        left_out |= {n: "its name is of another format" for n in files if n not in chosen}
-    return chosen or files
-
-
 def _once(folder: DataFolder, files: dict, left_out: dict) -> dict[str, int]:
-    """Without links to files that are read anyway."""
-    real = {name: os.path.realpath(os.path.join(folder.path, name)) for name in files}
+    """The sizes of local files, without links to files that are read anyway."""
     top, first = os.path.realpath(folder.path), {}
-    for name in sorted(files, key=lambda n: (real[n] != os.path.join(top, n), n)):
-        if files[name] < 0:
+    real = {name: os.path.realpath(os.path.join(top, name)) for name in files}
+    for name in sorted(files, key=lambda n: real[n] != os.path.join(top, n)):
+        if not os.path.exists(real[name]):
             path = f"{folder.path}/{name}"
             raise KitError(f"{path} is a link to nothing: fetch {real[name]}, or remove the link.")
         if name != first.setdefault(real[name], name):
             left_out[name] = f"a link to {first[real[name]]}"
-    return {name: size for name, size in files.items() if name not in left_out}
+    return {name: os.path.getsize(real[name]) for name in files if name not in left_out}

@@ -3,42 +3,62 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import random
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
 from datetime import date, time
-from functools import partial
-from types import MappingProxyType
+from types import MappingProxyType, MethodType
 
+import magic
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.io import get_datafolder
-from datatrove.pipeline.readers import JsonlReader, ParquetReader
+from datatrove.pipeline.base import PipelineStep
+from datatrove.pipeline.filters import URLFilter
+from datatrove.pipeline.readers import JsonlReader, ParquetReader, WarcReader
 from datatrove.pipeline.readers.base import BaseDiskReader
-from datatrove.pipeline.writers import ParquetWriter
+from datatrove.pipeline.stats.base import BaseStats
 from datatrove.utils.logging import logger
+from datatrove.utils.stats import Stats
+from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecord, WarcRecordType
 
-from datatrove_kit.readers.content import TOO_DEEP, Content, Raw, characters, is_too_deep
+from datatrove_kit.readers.content import TOO_DEEP, Content, characters, is_too_deep, unpacked
 from datatrove_kit.readers.listing import input_files
 
+BLOCK = 1 << 20  # decoded bytes at a time
 REJECTED_BYTES = 1_000_000  # that are kept of a record
 MAX_LEVELS = 250  # orjson writes 254, of which a document takes two
-#: Metadata that steps of DataTrove read or write, and the types they expect: it is renamed if it
-#: has another. Where a writer expands metadata, ``EXPANDED`` would take the place of its columns.
-OWN = {
-    "rank": (),
-    **dict.fromkeys(("language", "fqdn", "suffix"), str),
-    **dict.fromkeys(("token_count", "language_score"), (int, float)),
-}
-EXPANDED = dict.fromkeys(("id", "text", "media"), ())
+TOO_MANY_LEVELS = f"nested deeper than {MAX_LEVELS} levels"
+#: Metadata that steps of DataTrove use, and the types they expect.
+OWN = {"rank": (), "language": str, "token_count": (int, float), "language_score": (int, float)}
 TO_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+LONGEST_RECORD = 1 << 31
+PAGES = (WarcRecordType.response, WarcRecordType.conversion, WarcRecordType.resource)
+HTML = ("text/html", "application/xhtml+xml")
+HTML_TAG = re.compile(rb"(?i)<(!doctype html|html)[\s>]")
 
 
 class Unfit(Exception):
     """A record that is to be rejected; the text is the reason."""
+
+
+@dataclass
+class Record:
+    """``data`` for a document, or why not; ``content`` is kept of what is rejected."""
+
+    number: int
+    place: dict
+    data: object = None
+    content: bytes | None = None
+    rejected: str = ""
+    skipped: str = ""
+    noticed: list[str] = field(default_factory=list)
 
 
 class Tolerant(BaseDiskReader):
@@ -46,52 +66,44 @@ class Tolerant(BaseDiskReader):
 
     Attributes:
         rejected: folder or URL for what is rejected, a file of JSON lines for each rank.
-        accounts: by file name, for the files that this task has opened: ``records`` (lines that are
-            not blank, rows, files, or WARC records with a payload), ``documents``, and how many
-            were ``rejected`` and ``skipped`` by reason, in sum all records; how many documents were
-            ``noticed`` by reason; texts on ``damage``, with the byte; ``to_end``: whether the file
-            was read to its end or damage, and not to ``limit``.
+        accounts: by file of this task: ``records`` (lines that are not blank, rows, files, or WARC
+            records with a payload); how many gave ``documents``, or were ``rejected`` or
+            ``skipped`` by reason; how many documents were ``noticed`` by reason; texts on
+            ``damage``, with the byte; ``to_end``: whether it was read to its end or damage.
+        records: gives the records of a ``Content``; None if ``read_file`` is the user's own.
     """
 
     rejected: str | None = None
     files: tuple[str, ...] = ()
-    own: Mapping[str, type | tuple] = MappingProxyType(OWN)
-    writers: tuple[ParquetWriter, ...] = ()
+    own: Mapping[str, type | tuple] = OWN
     needs_url, keep_errors = False, True
-    rejects = None
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.accounts: dict[str, dict] = {}
+    accounts: Mapping[str, dict] = MappingProxyType({})
+    records = None
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1):
         """As DataTrove's, of the files that were listed when the pipeline was built."""
         if data:
             yield from data
-        self.accounts = {}
         files = self.files or tuple(input_files(self).files)
         if not files:
             raise RuntimeError(f"No files found on {self.data_folder.path}!")
-        shard, self.rank = list(files[rank::world_size]), rank
-        self._log_limit_scope(rank, world_size)
+        shard, self.rank, self.accounts = list(files[rank::world_size]), rank, {}
         if self.shuffle_files:
             random.shuffle(shard)
-        # The loop of DataTrove calls read_file, which a reader of one's own defines.
-        self.read_file = partial(self._read_accounted, self.read_file)
-        try:
+        folder = get_datafolder(self.rejected or "")
+        with folder.get_output_file_manager(mode="wb", compression=None) as self.rejects:
             for document in self.read_files_shard(shard):
                 self.update_doc_stats(document)
                 yield document
-        finally:
-            del self.read_file
-            if self.rejects:
-                self.rejects.close()
-            self.rejects = None
 
-    def _read_accounted(self, read_file, filepath: str) -> DocumentsPipeline:
-        account = self._account(filepath)
+    def read_file(self, filepath: str) -> DocumentsPipeline:
+        """The documents of a file, accounted for."""
+        counts = {what: {} for what in ("rejected", "skipped", "noticed")}
+        account = {"records": 0, "documents": 0, **counts, "damage": [], "to_end": False}
+        self.accounts[filepath] = self.account = account
+        documents = self._read_records if self.records else super().read_file
         try:
-            for document in read_file(filepath):
+            for document in documents(filepath):
                 yield document
                 account["documents"] += 1
             account["to_end"] = True
@@ -99,114 +111,97 @@ class Tolerant(BaseDiskReader):
             account["records"] -= 1
             raise
 
-    def _account(self, filepath: str) -> dict:
-        counts = {what: {} for what in ("rejected", "skipped", "noticed")}
-        empty = {"records": 0, "documents": 0, **counts, "damage": [], "to_end": False}
-        return self.accounts.setdefault(filepath, empty)
-
-    def _count(self, filepath: str, what: str, reason: str) -> None:
-        counts = self._account(filepath)[what]
-        counts[reason] = counts.get(reason, 0) + 1
-        self.stat_update(f"{what}_{reason}")
-
-    def _damaged(self, filepath: str, what: str) -> None:
-        self._account(filepath)["damage"].append(what)
-        self.stat_update("damage")
-        logger.warning(f"{filepath!r}: {what}")
-
-    @contextmanager
-    def _content(self, filepath: str) -> Iterator[Content]:
+    def _read_records(self, filepath: str) -> DocumentsPipeline:
         with self.data_folder.open(filepath, "rb") as stream:
             name = filepath or self.data_folder.path
-            yield (content := Content(Raw(stream), getattr(self, "compression", "infer"), name))
+            content = Content(stream, getattr(self, "compression", "infer"), name)
+            records = self.records(content, filepath)
+            while True:
+                with self.track_time():
+                    if not (record := next(records, None)):
+                        break
+                    document = self._take(record, filepath)
+                if document:
+                    yield document
         if content.damage:
-            self._damaged(filepath, content.damage)
+            self.account["damage"].append(content.damage)
+            logger.warning(f"{filepath!r}: {content.damage}")
 
     def get_document_from_dict(self, data: dict, source_file: str, id_in_file: int):
         """As DataTrove's, with records counted, and rejected or made fit to be written."""
-        return self._take(data, source_file, id_in_file, {"record": id_in_file})
+        return self._take(Record(id_in_file, {"record": id_in_file}, data), source_file)
 
-    def _take(
-        self, data, filepath: str, number: int, place: dict, content: bytes | None = None, why=""
-    ) -> Document | None:
-        """The document of a record, or None if it is rejected: for ``why``, or for what it is."""
-        self._account(filepath)["records"] += 1
+    def _take(self, record: Record, filepath: str) -> Document | None:
+        """The document of a record, or None if it is skipped or rejected."""
+        self.account["records"] += 1
+        if record.skipped:
+            return self._count("skipped", record.skipped)
         try:
-            if why or not isinstance(data, dict):
-                raise Unfit(why or "not an object")
-            convert = partial(
-                super().get_document_from_dict, source_file=filepath, id_in_file=number
-            )
-            try:
-                document = convert(dict(data))  # the adapter takes fields out
-            except (AttributeError, KeyError, TypeError):
-                if "media" not in data:
-                    raise
-                other = {**data, "input_media": data["media"]}  # of another meaning
-                del other["media"]
-                document = convert(other)
-            if not document or not isinstance(document.text, str):
-                raise Unfit("text is not a string" if document else "no text")
-            self._make_fit(document, filepath, number)
+            document = self._document(record, filepath)
+            for remark in record.noticed:
+                self._count("noticed", remark)
             return document
         except Unfit as error:
             reason = str(error)
         except Exception as error:  # also of an adapter
             reason = f"{type(error).__name__} in its conversion"
-            place = {**place, "error": str(error)}
-        self._count(filepath, "rejected", reason)
+            record.place["error"] = str(error)
         if self.rejected:
-            if content is None:
-                content = json.dumps(data, default=str, skipkeys=True).encode()
-            record = {"file": filepath, **place, "reason": reason, "bytes": len(content)}
-            try:
-                record["text"] = content[:REJECTED_BYTES].decode("utf-8")
-            except UnicodeDecodeError:
-                record["base64"] = base64.b64encode(content[:REJECTED_BYTES]).decode()
-            if not self.rejects:
-                folder = get_datafolder(self.rejected)
-                self.rejects = folder.open(f"{self.rank:05d}.jsonl", "wb")
-            self.rejects.write(json.dumps(record).encode() + b"\n")
-        return None
+            self._keep(record, filepath, reason)
+        return self._count("rejected", reason)
 
-    def _make_fit(self, document: Document, filepath: str, number: int) -> None:
-        """Change what writers and other steps of DataTrove would fail at, or raise Unfit."""
-        known = document.id not in (None, "")
-        document.id = as_text(document.id if known else f"{filepath}/{number}")
+    def _count(self, what: str, reason: str) -> None:
+        self.account[what][reason] = self.account[what].get(reason, 0) + 1
+        self.stat_update(f"{what}_{reason}")
+
+    def _keep(self, record: Record, filepath: str, reason: str) -> None:
+        content = record.content
+        if content is None:
+            content = json.dumps(record.data, default=str, skipkeys=True).encode()
+        text = content[:REJECTED_BYTES].decode("utf-8", "backslashreplace")
+        line = {"file": filepath, **record.place, "reason": reason, "bytes": len(content)}
+        self.rejects.write(
+            f"{self.rank:05d}.jsonl", json.dumps({**line, "text": text}).encode() + b"\n"
+        )
+
+    def _document(self, record: Record, filepath: str) -> Document:
+        """The document of a record, as writers and other steps can take it; or raise Unfit."""
+        if record.rejected or not isinstance(record.data, dict):
+            raise Unfit(record.rejected or "not an object")
+        convert, data = super().get_document_from_dict, dict(record.data)
+        try:
+            document = convert(dict(data), filepath, record.number)
+        except TypeError:
+            if "media" not in data:
+                raise
+            data["input_media"] = data.pop("media")  # of another meaning
+            document = convert(data, filepath, record.number)
+        if not document or not isinstance(document.text, str):
+            raise Unfit("text is not a string" if document else "no text")
+        document.text = fit(document.text)
+        document.id = as_text(document.id) or f"{filepath}/{record.number}"
         document.metadata = metadata = fit(document.metadata)
-        for media in document.media or ():
-            media.metadata = fit(media.metadata)
         for name in self.own.keys() & metadata.keys():
-            if not isinstance(metadata[name], self.own[name]):
-                other = f"input_{name}"
-                while other in metadata:
-                    other += "_"
-                metadata[other] = metadata.pop(name)
-        if not isinstance(metadata.get("url", ""), str):
+            if not isinstance(metadata[name], self.own[name]):  # of another meaning
+                metadata[f"input_{name}"] = metadata.pop(name)
+        if "url" in metadata:
             metadata["url"] = as_text(metadata["url"])
         if self.needs_url and not metadata.get("url"):
             raise Unfit("no url, which a step of the pipeline needs")
-        for writer in self.writers:
-            try:
-                pa.RecordBatch.from_pylist([writer.adapter(document)], schema=writer.schema)
-            except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-                raise Unfit("does not fit the columns of the ParquetWriter") from error
+        return document
 
 
 def fit(value, level: int = 1):
     """The value as JSON can hold it: text for bytes, decimals, durations and the like."""
     if isinstance(value, str):
-        try:
-            value.isascii() or value.encode()
-        except UnicodeEncodeError:  # of a file name that is not UTF-8
-            return value.encode("utf-8", "backslashreplace").decode()
+        # Half characters are in names of files that are not UTF-8, and what some charsets give.
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return str(value)
+    if value is None or isinstance(value, (int, float, date, time)):
         return value
-    if value is None or isinstance(value, (bool, float, date, time)):
-        return value
-    if isinstance(value, int):
-        return value if -(1 << 63) <= value < 1 << 64 else str(value)
     if level > MAX_LEVELS:
-        raise Unfit(f"nested deeper than {MAX_LEVELS} levels")
+        raise Unfit(TOO_MANY_LEVELS)
     if isinstance(value, dict):
         return {fit(str(key)): fit(item, level + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -216,7 +211,7 @@ def fit(value, level: int = 1):
             return value.decode()
         except UnicodeDecodeError:
             return base64.b64encode(value).decode()
-    return fit(value.tolist(), level) if hasattr(value, "tolist") else str(value)
+    return str(value)
 
 
 def as_text(value) -> str:
@@ -228,128 +223,216 @@ def as_text(value) -> str:
 class TolerantJsonlReader(Tolerant, JsonlReader):
     """A JsonlReader to which a bad line is a bad line."""
 
-    def read_file(self, filepath: str) -> DocumentsPipeline:
-        with self._content(filepath) as content:
-            for number, (line, ended) in enumerate(_lines(content)):
-                if not line.strip():
-                    continue
-                with self.track_time():
-                    data, why = _loads(line)
-                    if why and not ended and line.startswith(b"{"):
-                        why = "cut short"
-                        end = f"it ends within line {number + 1}, at byte {content.raw.tell()}"
-                        content.damage = content.damage or end
-                    place = {"line": number + 1}
-                    document = self._take(data, filepath, number, place, line, why)
-                if document:
-                    yield document
-
-
-def _lines(content: Content) -> Iterator[tuple[bytes, bool]]:
-    """Lines without their line break, and whether they have one."""
-    rest, bom = [], b"\xef\xbb\xbf"
-    while data := content.read():
-        first, *lines = data.removeprefix(bom).split(b"\n")
-        bom = b""
-        rest.append(first)
-        if lines:
-            yield b"".join(rest), True
-            rest = [lines.pop()]
-            yield from ((line, True) for line in lines)
-    if line := b"".join(rest):
-        yield line, False
+    def records(self, content: Content, filepath: str) -> Iterator[Record]:
+        for number, line in enumerate(io.BufferedReader(content, BLOCK)):
+            if line.isspace():
+                continue
+            data, why = _loads(line)
+            if why and line.startswith(b"{") and not line.endswith(b"\n"):
+                why = "cut short"
+                at = f"line {number + 1}, at byte {content.raw.tell()}"
+                content.damage = content.damage or f"it ends within {at}"
+            yield Record(number, {"line": number + 1}, data, line.removesuffix(b"\n"), why)
 
 
 def _loads(line: bytes) -> tuple[object, str]:
     """A line of JSON, with all digits of its integers; and why it is none, or ""."""
+    line = line.removeprefix(b"\xef\xbb\xbf")  # the BOM of a file
     try:
         data = orjson.loads(line)
         if b"0" * 19 in line.translate(TO_ZEROS):  # orjson makes floats of such integers
-            data = json.loads(line, parse_int=lambda n: fit(int(n)) if len(n) < 25 else n)
+            data = json.loads(line, parse_int=lambda n: int(n) if len(n) < 25 else n)
         media = data.get("media") if isinstance(data, dict) else None
         for one in media if isinstance(media, list) else ():
             if isinstance(one, dict) and isinstance(one.get("media_bytes"), str):
                 one["media_bytes"] = base64.decodebytes(one["media_bytes"].encode("ascii"))
         return data, ""
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        if "depth limit" in str(error) or isinstance(error, RecursionError):
-            return None, f"nested deeper than {MAX_LEVELS} levels"
-    except (TypeError, ValueError):
+    except RecursionError:
+        return None, TOO_MANY_LEVELS
+    except orjson.JSONDecodeError as error:
+        why = "not UTF-8" if "UTF-8" in str(error) else "not JSON"
+        return None, TOO_MANY_LEVELS if "depth limit" in str(error) else why
+    except ValueError:
         return data, "media cannot be read"
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        return None, "not UTF-8"
-    return None, "not JSON"
 
 
 class TolerantParquetReader(Tolerant, ParquetReader):
     """A ParquetReader to which a row that cannot be read is that row."""
 
-    def read_file(self, filepath: str) -> DocumentsPipeline:
-        row = number = 0
-        with self.data_folder.open(filepath, "rb") as stream:
-            raw, batches = Raw(stream), None
-            while True:
-                try:
-                    if not batches:
-                        file = pq.ParquetFile(raw, page_checksum_verification=True)
-                        columns = [self.text_key, self.id_key] if not self.read_metadata else None
-                        batches = file.iter_batches(self.batch_size, columns=columns)
-                    batch = next(batches, None)
-                except (pa.ArrowException, OSError) as error:
-                    if raw.failure:
-                        raise
-                    what = f"rows from {row + 1} on" if batches else "the footer, at its end,"
-                    at = f"before byte {raw.tell()}"
-                    self._damaged(filepath, f"{what} cannot be read, {at} ({error})")
-                    return
-                if batch is None:
-                    return
+    def records(self, content: Content, filepath: str) -> Iterator[Record]:
+        columns = None if self.read_metadata else [self.text_key, self.id_key]
+        row = 0
+        try:
+            file = pq.ParquetFile(content.raw, page_checksum_verification=True)
+            for batch in file.iter_batches(self.batch_size, columns=columns):
                 for data, why in _rows(batch):
                     row += 1
-                    document = self._take(data, filepath, number, {"row": row}, None, why)
-                    if document:
-                        number += 1  # as DataTrove numbers rows
-                        yield document
+                    yield Record(row - 1, {"row": row}, data, rejected=why)
+        except (pa.ArrowException, OSError) as error:
+            content.fail(error)
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[tuple[dict, str]]:
-    """Rows; where Python cannot hold a value, what it can, and why not."""
+    """Rows; where Python cannot hold a value, what Arrow shows of it, and why not."""
     try:
         yield from [(row, "") for row in batch.to_pylist()]
-        return
-    except (ValueError, OverflowError, pa.ArrowException):
-        pass
-    for i in range(len(batch)):
-        row, why = {}, ""
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            try:
-                row[name] = column[i].as_py()
-            except (ValueError, OverflowError, pa.ArrowException) as error:
-                is_text = isinstance(error, UnicodeDecodeError)
-                why = "not UTF-8" if is_text else "a value out of range"
-                row[name] = str(column[i].as_buffer().to_pybytes()) if is_text else str(error)
-        yield row, why
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        if len(batch) > 1:
+            for row in range(len(batch)):
+                yield from _rows(batch.slice(row, 1))
+            return
+        shown = (column.to_string(element_size_limit=REJECTED_BYTES) for column in batch.columns)
+        row = dict(zip(batch.schema.names, shown, strict=True))
+        yield row, "not UTF-8" if isinstance(error, UnicodeDecodeError) else "a value out of range"
 
 
 class HtmlReader(Tolerant):
     """Read HTML files, each as a document with its name as ``url``.
 
-    Takes the arguments of ``BaseDiskReader``. The charset is that of the BOM or meta element, or a
-    guess. By itself it counts what it rejects; ``tolerant`` says where to keep it.
+    Takes the arguments of ``BaseDiskReader``; ``tolerant`` says where to keep what is rejected.
     """
 
     name = "🌐 Html"
     endings = "html?|xhtml?"
 
-    def read_file(self, filepath: str) -> DocumentsPipeline:
-        with self._content(filepath) as content:
-            page = b"".join(iter(content.read, b""))
-            text = characters(page)
-            why = "cut short" if content.damage else "unknown charset" if text is None else ""
-            document = self._take({"text": text, "url": filepath}, filepath, 0, {}, page, why)
-            if document:
-                if is_too_deep(page):
-                    self._count(filepath, "noticed", TOO_DEEP)
-                yield document
+    def records(self, content: Content, filepath: str) -> Iterator[Record]:
+        page = content.readall()
+        text = characters(page)
+        why = "cut short" if content.damage else "unknown charset" if text is None else ""
+        noticed = [TOO_DEEP] if text and is_too_deep(text) else []
+        yield Record(0, {}, {"text": text, "url": filepath}, page, why, noticed=noticed)
+
+
+class TolerantWarcReader(Tolerant, WarcReader):
+    """A WarcReader that knows pages without a payload type, and reads them as browsers do."""
+
+    def records(self, content: Content, filepath: str) -> Iterator[Record]:
+        """The pages up to the damage, each once what follows it was found sound."""
+        held, begin, what, garbled = None, 0, "", False
+        try:
+            archive = ArchiveIterator(content, parse_http=False, stream_detect=False)
+            for number, record in enumerate(archive):
+                if held:
+                    yield held
+                held, begin, length = None, record.stream_pos, record.content_length
+                if not record.headers.get("Content-Length"):
+                    what = f"the record at byte {begin} of the content has no length"
+                    break
+                held, size = self._read(record, number)
+                if size < length:
+                    what = f"the record at byte {begin} of the content lacks {length - size} bytes"
+                    break
+        except (OSError, ValueError) as error:
+            if content.raw.failure:
+                raise content.raw.failure from error
+            what = f"no record follows the one at byte {begin} of the content"
+            garbled = True  # its length may be wrong
+        if held:
+            if garbled or content.garbled:
+                held.rejected = "damaged"
+            elif what:
+                held.rejected = "cut short"
+            yield held
+        if what and not content.damage:
+            content.damage = f"{what}; it was read up to byte {content.raw.tell()}"
+
+    def _read(self, record: WarcRecord, number: int) -> tuple[Record | None, int]:
+        """What a record holds, None if it is of a kind without pages; and how long it was."""
+        head, kind, id_ = record.headers, record.record_type, record.headers.get("WARC-Record-ID")
+        url = characters(head.get_bytes(b"WARC-Target-URI", b"").strip(b"<>")) or ""
+        page = Record(number, {"offset": record.stream_pos, "record_id": id_, "url": url})
+        is_text = kind == WarcRecordType.conversion
+        wanted = (*HTML, "text/plain") if is_text else HTML
+        mime = head.get("WARC-Identified-Payload-Type", "").strip().lower()
+        if kind == WarcRecordType.unknown:
+            page.skipped = "a record of unknown type"
+        elif kind not in PAGES:
+            page = None
+        elif record.content_length >= LONGEST_RECORD:
+            page.skipped = "a record of 2 GiB or more"
+        elif mime and mime not in wanted:
+            page.skipped = f"not HTML: {mime}"
+        if not page or page.skipped:
+            return page, record.reader.consume()
+        block = page.content = record.reader.read()
+        http, http_type = HeaderMap(), head.get("Content-Type", "")
+        if kind == WarcRecordType.response:
+            if url.lower().startswith("http"):  # as DataTrove does
+                page.content = block[http.parse(io.BytesIO(block)) :]
+            http_type = http.get("Content-Type", "")
+            if http.status_code not in (200, None):
+                page.noticed.append(f"HTTP status {http.status_code}")
+        codings = (http.get(f"{what}-Encoding", "").lower() for what in ("Content", "Transfer"))
+        page.content, page.rejected = unpacked(
+            page.content, re.findall(r"[^,\s]+", ",".join(codings))
+        )
+        if page.noticed and not self.keep_errors:
+            page.skipped = page.noticed[0]
+        elif not page.content:
+            page.skipped = "empty"
+        elif not mime and not page.rejected:
+            said = http_type.partition(";")[0].strip().lower()
+            found = said if said in wanted else magic.from_buffer(page.content, mime=True)
+            is_page = found in wanted or HTML_TAG.search(page.content, 0, 1000)
+            page.skipped = "" if is_page else f"not HTML: {found}"
+        if not (page.skipped or page.rejected):
+            text = characters(page.content, http_type)
+            page.rejected = "unknown charset" if text is None else ""
+            if text and not is_text and is_too_deep(text):
+                page.noticed.append(TOO_DEEP)
+            page.data = {"text": text, "id": id_, "url": url, "date": head.get("WARC-Date")}
+        return page, len(block)
+
+
+OURS = {
+    JsonlReader: TolerantJsonlReader,
+    ParquetReader: TolerantParquetReader,
+    WarcReader: TolerantWarcReader,
+}
+
+
+def tolerant(
+    pipeline: list[PipelineStep], rejected: str, *, keep_errors: bool = True
+) -> list[PipelineStep]:
+    """The same pipeline with readers that lose one record at a time, and read each file once.
+
+    Args:
+        pipeline: steps of DataTrove; readers of your own call ``get_document_from_dict`` for each
+            record.
+        rejected: folder or URL for records that cannot be read or written: a file of JSON lines
+            for each task, with place and reason.
+        keep_errors: whether WARC responses with another HTTP status than 200 are kept, as by
+            DataTrove; they are counted in any case.
+
+    Raises KitError as ``input_files`` does.
+    """
+    steps = [s for step in pipeline for s in (step, getattr(step, "exclusion_writer", None))]
+    expand = any(getattr(step, "expand_metadata", False) for step in steps)
+    urls = [s for s in steps if isinstance(s, BaseStats) and {"fqdn", "suffix"} & {*s.groups}]
+    attributes = {
+        "keep_errors": keep_errors,
+        # Where a writer expands metadata, these would take the place of its columns.
+        "own": OWN | (dict.fromkeys(("id", "text", "media"), ()) if expand else {}),
+        "needs_url": bool(urls) or any(isinstance(step, URLFilter) for step in steps),
+    }
+    places = [n for n, step in enumerate(pipeline) if isinstance(step, BaseDiskReader)]
+    made = list(pipeline)
+    for place in places:
+        folder = rejected if len(places) == 1 else f"{rejected}/{place}"
+        made[place] = _made_tolerant(made[place], {**attributes, "rejected": folder})
+    return made
+
+
+def _made_tolerant(reader: BaseDiskReader, attributes: dict) -> Tolerant:
+    kind, made = type(reader), copy(reader)
+    if not isinstance(reader, Tolerant):
+        same = (ours for stock, ours in OURS.items() if kind.read_file is stock.read_file)
+        ours = next(same, Tolerant)
+        own = type(f"Tolerant{kind.__name__}", (ours, kind), {})
+        made.__class__ = ours if kind in OURS else own
+    if getattr(reader.adapter, "__self__", None) is reader:
+        made.adapter = MethodType(reader.adapter.__func__, made)
+    made.stats = Stats(str(made))
+    made.__dict__ |= attributes
+    made.files = tuple(input_files(made).files)
+    return made

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 from backports import zstd
 from datatrove.executor import LocalPipelineExecutor
-from datatrove.pipeline.filters import LambdaFilter, URLFilter
+from datatrove.pipeline.filters import URLFilter
 from datatrove.pipeline.readers import CSVReader, JsonlReader, ParquetReader
 from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.stats import DocStats
@@ -86,8 +86,8 @@ def written_to(folder: Path) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-def content_of(rejected: dict) -> bytes:
-    return rejected["text"].encode() if "text" in rejected else base64.b64decode(rejected["base64"])
+def shown(content: bytes) -> str:
+    return content.decode("utf-8", "backslashreplace")
 
 
 # ---- Sound files: the same documents as DataTrove gives --------------------------------------
@@ -240,15 +240,14 @@ def test_a_bad_line_costs_that_line(suffix, tmp_path):
     whys = list(BAD_LINES.values())
     assert account["rejected"] == {why: whys.count(why) for why in whys}
     assert account["damage"] == []
-    assert [(r["line"], content_of(r), r["reason"]) for r in rejected] == [
-        (i + 1, line, BAD_LINES[line]) for i, line in enumerate(order) if line in BAD_LINES
+    assert [(r["line"], r["text"], r["reason"]) for r in rejected] == [
+        (i + 1, shown(line), BAD_LINES[line]) for i, line in enumerate(order) if line in BAD_LINES
     ]
 
 
 #: Records that DataTrove fails at, or changes, somewhere between reader and writer.
 ODD = [
     ({"rank": 3}, {"input_rank": 3}),
-    ({"rank": "00003", "input_rank": 1}, {"input_rank_": "00003", "input_rank": 1}),
     ({"media": "television"}, {"input_media": "television"}),
     ({"media": ["http://a/1.png"]}, {"input_media": ["http://a/1.png"]}),
     ({"media": {"type": "tv"}}, {"input_media": {"type": "tv"}}),
@@ -353,30 +352,8 @@ def test_values_that_json_cannot_hold(tmp_path):
         (5, "a value out of range"),
         (6, "not UTF-8"),
     ]
-    assert [json.loads(r["text"])["id"] for r in rejected] == ["d2", "d4", "d5"]
-
-
-def test_columns_of_a_parquet_writer(tmp_path):
-    """A record that does not fit them costs itself alone."""
-    kinds = [{"n": 1}, {"n": "one"}, {"n": 2**63}, {"other": 5}, {"n": None}, {"n": [1]}]
-    (tmp_path / "in").mkdir()
-    lines = as_lines({**record(i), **kind} for i, kind in enumerate(kinds))
-    (tmp_path / "in" / "a.jsonl").write_bytes(lines)
-    metadata = pa.struct([("n", pa.int64()), ("kept", pa.bool_())])
-    schema = pa.schema([("text", pa.string()), ("id", pa.string()), ("metadata", metadata)])
-    steps = tolerant(
-        [
-            JsonlReader(str(tmp_path / "in")),
-            LambdaFilter(lambda document: document.metadata.setdefault("kept", True)),
-            ParquetWriter(str(tmp_path / "out"), schema=schema),
-        ],
-        str(tmp_path / "rejected"),
-    )
-    LocalPipelineExecutor(steps, logging_dir=str(tmp_path / "logs")).run()
-    assert pq.read_table(tmp_path / "out").column("id").to_pylist() == ["d0", "d3", "d4"]
-    rejected = [json.loads(x) for x in (tmp_path / "rejected/00000.jsonl").open()]
-    assert [r["line"] for r in rejected] == [2, 3, 6]
-    assert {r["reason"] for r in rejected} == {"does not fit the columns of the ParquetWriter"}
+    for number, one in zip((2, 4, 5), rejected, strict=True):
+        assert f'"d{number}"' in json.loads(one["text"])["id"]
 
 
 def test_a_url_that_a_step_needs(tmp_path):
@@ -426,7 +403,7 @@ def test_lines_of_a_file_that_was_cut(suffix, tmp_path):
         assert between or f"byte {cut}" in account["damage"][0]
         assert set(account["rejected"]) <= {"cut short"}
         if rejected:
-            assert lines[len(documents)].startswith(content_of(rejected[0]))
+            assert shown(lines[len(documents)]).startswith(rejected[0]["text"])
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
@@ -447,7 +424,7 @@ def test_lines_of_a_file_that_is_garbled(suffix, tmp_path):
         assert sound == texts[: len(sound)]
         assert len(sound) >= len(texts) - 250
         assert len(account["damage"]) == 1
-        assert "cannot be decoded before byte" in account["damage"][0]
+        assert "it cannot be read on at byte" in account["damage"][0]
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst", ".bz2", ".xz"])
@@ -455,23 +432,19 @@ def test_a_compressed_file_that_is_none(suffix, tmp_path):
     (tmp_path / f"a.jsonl{suffix}").write_bytes(as_lines(map(record, range(3))))
     documents, account, _ = read(JsonlReader(str(tmp_path)), tmp_path)
     assert (documents, account["records"]) == ([], 0)
-    assert "cannot be decoded" in account["damage"][0]
+    assert "cannot be read on at byte" in account["damage"][0]
 
 
 def test_what_zstd_needs_is_no_damage(tmp_path):
-    """A dictionary, or a window of --long=28 and more; up to 27 the file is read."""
+    """Windows of --long up to 31, and a dictionary."""
     lines = as_lines(map(record, range(50)))
-    for log in (27, 28, 30):
+    for log in (27, 28, 31):
         options = {zstd.CompressionParameter.window_log: log}
         compressor = zstd.ZstdCompressor(options=options)
         packed = compressor.compress(lines) + compressor.flush()
         (tmp_path / "a.jsonl.zst").write_bytes(packed)
         documents, account, _ = read(JsonlReader(str(tmp_path)), tmp_path)
-        if log == 27:
-            assert (len(documents), account["damage"]) == (50, [])
-        else:
-            assert f"needs a window of {2 ** (log - 20)} MiB" in account["damage"][0]
-            assert "no damage" in account["damage"][0]
+        assert (len(documents), account["damage"]) == (50, [])
     samples = [json.dumps(record(number)).encode() for number in range(200)]
     options = {"zstd_dict": zstd.train_dict(samples, 5000)}
     (tmp_path / "a.jsonl.zst").write_bytes(zstd.compress(lines, **options))
@@ -489,12 +462,12 @@ def test_a_damaged_parquet_file(tmp_path):
     path.write_bytes(content)
     documents, account, _ = read(ParquetReader(str(tmp_path), batch_size=50), tmp_path)
     assert [(d.id, d.text) for d in documents] == [(r["id"], r["text"]) for r in records[:300]]
-    assert account["damage"][0].startswith("rows from 301 on cannot be read, before byte ")
+    assert account["damage"][0].startswith("it cannot be read on at byte ")
     for broken in (content[:-5], b"", b"PAR1"):
         path.write_bytes(broken)
         documents, account, _ = read(ParquetReader(str(tmp_path)), tmp_path)
         assert documents == []
-        assert "footer" in account["damage"][0]
+        assert len(account["damage"]) == 1
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"])

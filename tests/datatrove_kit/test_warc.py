@@ -15,7 +15,7 @@ import pytest
 from backports import zstd
 from datatrove.pipeline.readers import WarcReader
 from loopback import Failure, Loopback
-from test_readers import content_of, read
+from test_readers import read, shown
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
@@ -128,7 +128,7 @@ def test_a_record_of_more_than_2_gib_is_passed_over(tmp_path, monkeypatch):
     """Its bytes are nowhere held; tried with less, since 2 GiB take a while."""
     import resource
 
-    from datatrove_kit.readers import warc as ours
+    from datatrove_kit.readers import readers as ours
 
     assert ours.LONGEST_RECORD == 2 << 30
     monkeypatch.setattr(ours, "LONGEST_RECORD", size := 200 << 20)
@@ -174,7 +174,7 @@ PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\
         (warc(PROLOG, "application/xml"), None),
         (warc(PROLOG, None), None),
         (warc(FRAGMENT, "TEXT/HTML;charset=x"), None),
-        (warc(FRAGMENT, None), None),
+        (warc(FRAGMENT, None), "not HTML: text/plain"),
         (warc(TEXT, "text/html"), None),
         (warc(TEXT, None, "conversion"), None),
         (warc(TEXT, None, "conversion", "text/plain"), None),
@@ -229,7 +229,7 @@ def test_what_cannot_be_unpacked_is_rejected_by_name(coding, tmp_path):
     _, account, rejected = read_record(warc(body, headers) + warc(BODY), tmp_path)
     assert account["rejected"] == {f"compressed with {coding}, and cannot be decoded": 1}
     assert account["documents"] == 1
-    assert content_of(rejected[0]) == body
+    assert rejected[0]["text"] == shown(body)
     assert rejected[0]["url"] == "http://example.org/"
     assert rejected[0]["record_id"].startswith("<urn:uuid:")
 
@@ -248,7 +248,7 @@ CHARSETS = [
     (JAPANESE, "iso2022-jp", f"{HTML}; charset=ISO-2022-JP", ""),
     (JAPANESE, "shift_jis", HTML, "Shift_JIS"),
     (JAPANESE, "euc-jp", f'{HTML};charset="EUC-JP"', ""),
-    ("模", "gbk", HTML, "gbk"),  # which could be UTF-8
+    ("模型", "gbk", HTML, "gbk"),
     (GERMAN, "cp1252", HTML, "iso-8859-1"),  # which browsers take for windows-1252
     (GERMAN, "utf-16-le", f"{HTML}; charset=utf-16", ""),
     (GERMAN, "utf-16-be", f"{HTML}; charset=utf-16be", ""),
@@ -266,7 +266,7 @@ CHARSETS = [
 def test_charsets(text, charset, header, meta, tmp_path):
     """Of pages in a WARC file, and of HTML files, which have no header."""
     head = f'<meta charset="{meta}">' if meta else ""
-    html = page(text * (1 if text == "模" else 20), head).decode()
+    html = page(text * 20, head).decode()
     documents, _, _ = read_record(warc(html.encode(charset), header, mime=HTML), tmp_path)
     assert documents[0].text == html
     if header == HTML:
@@ -291,14 +291,14 @@ def test_a_stray_byte_costs_itself(stray, declared, tmp_path):
 def test_half_a_character_can_be_written(tmp_path):
     header = f"{HTML}; charset=raw_unicode_escape"
     documents, _, _ = read_record(warc(page(r"a \ud800 b"), header), tmp_path)
-    assert "a \ufffd b" in documents[0].text
+    assert r"a \ud800 b" in documents[0].text.encode().decode()
 
 
 def test_a_page_in_no_charset(tmp_path):
     body = random.Random(4).randbytes(3000)
     _, account, rejected = read_record(warc(body, HTML), tmp_path)
     assert account["rejected"] == {"unknown charset": 1}
-    assert content_of(rejected[0]) == body
+    assert rejected[0]["text"] == shown(body)
 
 
 def test_text_nested_too_deeply_is_noticed(tmp_path):
