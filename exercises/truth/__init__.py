@@ -51,8 +51,7 @@ class Exercise:
         sample: the sample set that is its input; None if ``prepare`` makes the input.
         prepare: ``prepare(data, out)`` is called before the script: makes the input in ``data``, or
             what an earlier run left in ``out``. Both folders are there.
-        slurm: the script has an argument ``--local`` behind input and output, and gets it where no
-            cluster answers.
+        slurm: the script submits jobs. Where no cluster answers, they run here (``stand_in``).
         limit: seconds after which the script counts as hung.
     """
 
@@ -103,11 +102,11 @@ def records(folder: Path) -> list[dict]:
 
 
 def documents(folder: Path) -> list[dict]:
-    """The documents that a script wrote to a folder: ``text``, ``id`` and ``metadata``.
+    """The documents that a script wrote to a folder, or a file: ``text``, ``id``, ``metadata``.
 
     Raises Unreadable where there are none, or a file is damaged.
     """
-    files = sorted(folder.rglob("*.jsonl*")) if folder.is_dir() else []
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*.jsonl*"))
     if not files:
         raise Unreadable(f"{folder.name}/ in the output folder holds no documents (no .jsonl.gz).")
     found = []
@@ -115,10 +114,10 @@ def documents(folder: Path) -> list[dict]:
         try:
             with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
                 for line in lines:
-                    document = json.loads(line)
-                    found.append({"metadata": {}, "text": document["text"], **document})
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            where = f"{folder.name}/{path.relative_to(folder)}"
+                    # JsonlWriter leaves out what is empty.
+                    found.append({"text": "", "metadata": {}, **json.loads(line)})
+        except (OSError, EOFError, ValueError, TypeError) as error:
+            where = path.relative_to(folder.parent)
             raise Unreadable(f"{where} cannot be read: {type(error).__name__} {error}.") from error
     return found
 
