@@ -46,10 +46,9 @@ class Raw:
 
 
 #: fsspec may open these so that a cut file looks whole, and one packed with --long is refused.
-LONG = {DecompressionParameter.window_log_max: DecompressionParameter.window_log_max.bounds()[1]}
 OPENED = {
     "gzip": lambda raw: GzipFile(fileobj=raw, mode="rb"),
-    "zstd": lambda raw: ZstdFile(raw, options=LONG),
+    "zstd": lambda raw: ZstdFile(raw, options={DecompressionParameter.window_log_max: 31}),
 }
 
 
@@ -89,8 +88,9 @@ class Content(io.RawIOBase):
         """Note the damage that reading met, unless it was a failure of the network: raise that."""
         if self.raw.failure:
             raise self.raw.failure
-        self.garbled = not isinstance(error, EOFError)
-        self.damage = f"it cannot be read on at byte {self.raw.tell()} ({error})"
+        if not self.damage:
+            self.garbled = not isinstance(error, EOFError)
+            self.damage = f"it cannot be read on at byte {self.raw.tell()} ({error})"
         if "ictionary" in str(error):
             self.damage = "it needs a zstd dictionary. This is no damage: unpack it before"
 

@@ -10,15 +10,12 @@ from glob import has_magic
 from pathlib import Path
 
 from datatrove.io import DataFolder, get_datafolder, open_file
-from datatrove.pipeline.readers import JsonlReader, ParquetReader, WarcReader
 from datatrove.pipeline.readers.base import BaseDiskReader
 from fsspec.utils import glob_translate
 
 from datatrove_kit.errors import KitError
 
 HIDDEN = re.compile(r"(^|/)\.[^/]*(/|$)")
-#: How names of a format end, before the ending of a compression.
-ENDINGS = {JsonlReader: "jsonl|json|ndjson", ParquetReader: "parquet|pq", WarcReader: "warc|wet"}
 #: How an ``executor.json`` of DataTrove names an output folder, by the repr of a DataFolder, and
 #: the folder of rejected records.
 OUTPUT = re.compile(r'"output_folder": "[^"(]*\(path=\'(.*?)\', fs=|"rejected": "(.*?)"')
@@ -40,8 +37,7 @@ def input_files(reader: BaseDiskReader) -> Listing:
 
     Links are followed. Hidden files and folders are left out, and so is what an earlier run wrote:
     logging folders (with ``executor.json``), output folders that are named there, and folders of
-    the guard (``run.json`` beside ``run.lock``), unless ``glob_pattern`` begins with them. Without
-    a pattern, so are files whose names do not end as the format's do, if there are others.
+    the guard (``run.json`` beside ``run.lock``), unless ``glob_pattern`` begins with them.
 
     Raises KitError when the folder cannot be listed, or a name or link leads to nothing.
     """
@@ -74,15 +70,7 @@ def _matching(reader: BaseDiskReader, left_out: dict) -> dict[str, int]:
         elif hidden[2] or matches(name):
             left_out[name[: hidden.end()]] = "hidden"
     _leave_out_runs(reader, start, found, left_out)
-    files = {name: size for name, size in sorted(found.items()) if matches(name)}
-    known = [endings for kind, endings in ENDINGS.items() if isinstance(reader, kind)]
-    endings = getattr(reader, "endings", known[0] if known else ".*")
-    is_one = re.compile(rf"(?is).*\.({endings})(\.(gz|zst|bz2|xz|lzma|zip))?").fullmatch
-    others = [] if reader.glob_pattern else [name for name in files if not is_one(name)]
-    if len(others) == len(files):
-        return files
-    left_out |= dict.fromkeys(others, "its name is of another format")
-    return {name: size for name, size in files.items() if name not in left_out}
+    return {name: size for name, size in sorted(found.items()) if matches(name)}
 
 
 def _found(folder: DataFolder, start: str, depth: int | None) -> Iterator[tuple[str, int]]:

@@ -60,6 +60,13 @@ class Record:
     skipped: str = ""
     noticed: list[str] = field(default_factory=list)
 
+    def set_text(self, content_type: str | None = None) -> None:
+        """Make the text of a page from its content."""
+        self.data["text"] = text = characters(self.content, content_type)
+        self.rejected = self.rejected or ("unknown charset" if text is None else "")
+        if text and is_too_deep(text):
+            self.noticed.append(TOO_DEEP)
+
 
 class Tolerant(BaseDiskReader):
     """A reader that accounts for every record, and rejects what cannot be read or written.
@@ -229,9 +236,8 @@ class TolerantJsonlReader(Tolerant, JsonlReader):
                 continue
             data, why = _loads(line)
             if why and line.startswith(b"{") and not line.endswith(b"\n"):
-                why = "cut short"
-                at = f"line {number + 1}, at byte {content.raw.tell()}"
-                content.damage = content.damage or f"it ends within {at}"
+                content.fail(EOFError(f"line {number + 1} is cut short"))
+                return
             yield Record(number, {"line": number + 1}, data, line.removesuffix(b"\n"), why)
 
 
@@ -293,14 +299,12 @@ class HtmlReader(Tolerant):
     """
 
     name = "🌐 Html"
-    endings = "html?|xhtml?"
 
     def records(self, content: Content, filepath: str) -> Iterator[Record]:
-        page = content.readall()
-        text = characters(page)
-        why = "cut short" if content.damage else "unknown charset" if text is None else ""
-        noticed = [TOO_DEEP] if text and is_too_deep(text) else []
-        yield Record(0, {}, {"text": text, "url": filepath}, page, why, noticed=noticed)
+        page = Record(0, {}, {"url": filepath}, content.readall())
+        page.rejected = "cut short" if content.damage else ""
+        page.set_text()
+        yield page
 
 
 class TolerantWarcReader(Tolerant, WarcReader):
@@ -308,64 +312,50 @@ class TolerantWarcReader(Tolerant, WarcReader):
 
     def records(self, content: Content, filepath: str) -> Iterator[Record]:
         """The pages up to the damage, each once what follows it was found sound."""
-        held, begin, what, garbled = None, 0, "", False
+        held = None
         try:
             archive = ArchiveIterator(content, parse_http=False, stream_detect=False)
             for number, record in enumerate(archive):
                 if held:
                     yield held
-                held, begin, length = None, record.stream_pos, record.content_length
-                if not record.headers.get("Content-Length"):
-                    what = f"the record at byte {begin} of the content has no length"
-                    break
-                held, size = self._read(record, number)
-                if size < length:
-                    what = f"the record at byte {begin} of the content lacks {length - size} bytes"
-                    break
-        except (OSError, ValueError) as error:
-            if content.raw.failure:
-                raise content.raw.failure from error
-            what = f"no record follows the one at byte {begin} of the content"
-            garbled = True  # its length may be wrong
+                held = None
+                held = self._read(record, number)
+        except (EOFError, OSError, ValueError) as error:
+            content.fail(error)
         if held:
-            if garbled or content.garbled:
-                held.rejected = "damaged"
-            elif what:
-                held.rejected = "cut short"
+            held.rejected = "damaged" if content.garbled else held.rejected
             yield held
-        if what and not content.damage:
-            content.damage = f"{what}; it was read up to byte {content.raw.tell()}"
 
-    def _read(self, record: WarcRecord, number: int) -> tuple[Record | None, int]:
-        """What a record holds, None if it is of a kind without pages; and how long it was."""
+    def _read(self, record: WarcRecord, number: int) -> Record | None:
+        """What a record holds, or None if it is of a kind without pages."""
         head, kind, id_ = record.headers, record.record_type, record.headers.get("WARC-Record-ID")
+        begin, length = record.stream_pos, record.content_length
         url = characters(head.get_bytes(b"WARC-Target-URI", b"").strip(b"<>")) or ""
-        page = Record(number, {"offset": record.stream_pos, "record_id": id_, "url": url})
-        is_text = kind == WarcRecordType.conversion
-        wanted = (*HTML, "text/plain") if is_text else HTML
+        page = Record(number, {"offset": begin, "record_id": id_, "url": url})
+        wanted = (*HTML, "text/plain") if kind == WarcRecordType.conversion else HTML
         mime = head.get("WARC-Identified-Payload-Type", "").strip().lower()
         if kind == WarcRecordType.unknown:
             page.skipped = "a record of unknown type"
-        elif kind not in PAGES:
-            page = None
-        elif record.content_length >= LONGEST_RECORD:
+        elif length >= LONGEST_RECORD:
             page.skipped = "a record of 2 GiB or more"
         elif mime and mime not in wanted:
             page.skipped = f"not HTML: {mime}"
-        if not page or page.skipped:
-            return page, record.reader.consume()
-        block = page.content = record.reader.read()
-        http, http_type = HeaderMap(), head.get("Content-Type", "")
+        is_read = kind in PAGES and not page.skipped
+        block = record.reader.read() if is_read else b""
+        size = len(block) if is_read else record.reader.consume()
+        if size < length or not head.get("Content-Length"):
+            raise EOFError(f"the record at byte {begin} of the content is cut short")
+        if not is_read:
+            return page if kind in (*PAGES, WarcRecordType.unknown) else None
+        page.content, http, http_type = block, HeaderMap(), head.get("Content-Type", "")
         if kind == WarcRecordType.response:
             if url.lower().startswith("http"):  # as DataTrove does
                 page.content = block[http.parse(io.BytesIO(block)) :]
             http_type = http.get("Content-Type", "")
             if http.status_code not in (200, None):
                 page.noticed.append(f"HTTP status {http.status_code}")
-        codings = (http.get(f"{what}-Encoding", "").lower() for what in ("Content", "Transfer"))
-        page.content, page.rejected = unpacked(
-            page.content, re.findall(r"[^,\s]+", ",".join(codings))
-        )
+        codings = f"{http.get('Content-Encoding', '')},{http.get('Transfer-Encoding', '')}".lower()
+        page.content, page.rejected = unpacked(page.content, re.findall(r"[^,\s]+", codings))
         if page.noticed and not self.keep_errors:
             page.skipped = page.noticed[0]
         elif not page.content:
@@ -376,12 +366,9 @@ class TolerantWarcReader(Tolerant, WarcReader):
             is_page = found in wanted or HTML_TAG.search(page.content, 0, 1000)
             page.skipped = "" if is_page else f"not HTML: {found}"
         if not (page.skipped or page.rejected):
-            text = characters(page.content, http_type)
-            page.rejected = "unknown charset" if text is None else ""
-            if text and not is_text and is_too_deep(text):
-                page.noticed.append(TOO_DEEP)
-            page.data = {"text": text, "id": id_, "url": url, "date": head.get("WARC-Date")}
-        return page, len(block)
+            page.data = {"id": id_, "url": url, "date": head.get("WARC-Date")}
+            page.set_text(http_type)
+        return page
 
 
 OURS = {
@@ -409,21 +396,20 @@ def tolerant(
     steps = [s for step in pipeline for s in (step, getattr(step, "exclusion_writer", None))]
     expand = any(getattr(step, "expand_metadata", False) for step in steps)
     urls = [s for s in steps if isinstance(s, BaseStats) and {"fqdn", "suffix"} & {*s.groups}]
-    attributes = {
-        "keep_errors": keep_errors,
-        # Where a writer expands metadata, these would take the place of its columns.
-        "own": OWN | (dict.fromkeys(("id", "text", "media"), ()) if expand else {}),
-        "needs_url": bool(urls) or any(isinstance(step, URLFilter) for step in steps),
-    }
     places = [n for n, step in enumerate(pipeline) if isinstance(step, BaseDiskReader)]
     made = list(pipeline)
     for place in places:
-        folder = rejected if len(places) == 1 else f"{rejected}/{place}"
-        made[place] = _made_tolerant(made[place], {**attributes, "rejected": folder})
+        made[place] = reader = _made_tolerant(made[place])
+        reader.rejected = rejected if len(places) == 1 else f"{rejected}/{place}"
+        # Where a writer expands metadata, these would take the place of its columns.
+        reader.own = OWN | (dict.fromkeys(("id", "text", "media"), ()) if expand else {})
+        reader.needs_url = bool(urls) or any(isinstance(step, URLFilter) for step in steps)
+        reader.keep_errors = keep_errors
+        reader.files = tuple(input_files(reader).files)
     return made
 
 
-def _made_tolerant(reader: BaseDiskReader, attributes: dict) -> Tolerant:
+def _made_tolerant(reader: BaseDiskReader) -> Tolerant:
     kind, made = type(reader), copy(reader)
     if not isinstance(reader, Tolerant):
         same = (ours for stock, ours in OURS.items() if kind.read_file is stock.read_file)
@@ -433,6 +419,4 @@ def _made_tolerant(reader: BaseDiskReader, attributes: dict) -> Tolerant:
     if getattr(reader.adapter, "__self__", None) is reader:
         made.adapter = MethodType(reader.adapter.__func__, made)
     made.stats = Stats(str(made))
-    made.__dict__ |= attributes
-    made.files = tuple(input_files(made).files)
     return made

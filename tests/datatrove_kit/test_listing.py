@@ -8,11 +8,11 @@ from pathlib import Path
 import fsspec
 import pytest
 from datatrove.executor import LocalPipelineExecutor
-from datatrove.pipeline.readers import CSVReader, JsonlReader, ParquetReader, WarcReader
+from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
 from datatrove_kit import KitError
-from datatrove_kit.readers import HtmlReader, tolerant
+from datatrove_kit.readers import tolerant
 from datatrove_kit.readers.listing import input_files
 
 LINE = '{"text": "rain", "id": "%s"}\n'
@@ -130,27 +130,6 @@ def test_what_an_earlier_run_wrote_is_left_out(tmp_path):
         assert [name.rpartition("/")[2][:5] for name in found.files] == ["00000"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "names"),
-    [
-        (JsonlReader, ["a.jsonl", "b.JSON.gz", "c.ndjson.zst", "d.0-of-2.json"]),
-        (ParquetReader, ["a.parquet", "b.pq"]),
-        (WarcReader, ["a.warc.gz", "b.warc", "c.warc.wet.gz"]),
-        (HtmlReader, ["a.html", "b.htm", "c.xhtml", "d.html.gz"]),
-    ],
-)
-def test_without_a_pattern_other_formats_are_left_out(kind, names, tmp_path):
-    others = ["README.md", "a.jsonl.gz.part", "notes.txt"]
-    put(tmp_path, *names, *others)
-    found = input_files(kind(str(tmp_path)))
-    assert list(found.files) == names
-    assert found.left_out == dict.fromkeys(others, "its name is of another format")
-    assert set(input_files(kind(str(tmp_path), glob_pattern="*")).files) == {*names, *others}
-    put(tmp_path / "parts", "part-0", "part-1")
-    assert list(input_files(kind(str(tmp_path / "parts"))).files) == ["part-0", "part-1"]
-    assert set(input_files(CSVReader(str(tmp_path), recursive=False)).files) == {*names, *others}
-
-
 def test_a_list_of_paths_as_it_is_written(tmp_path):
     put(tmp_path, " a.jsonl", "a.jsonl", "b.jsonl")
     paths = tmp_path / "paths.txt"
@@ -165,14 +144,11 @@ def test_a_list_of_paths_as_it_is_written(tmp_path):
 
 def test_a_folder_on_a_store_a_file_and_none(tmp_path):
     store = fsspec.filesystem("memory")
-    for name in ("a.jsonl", "b/c.jsonl", ".d/e.jsonl", "b/.f.jsonl", "g.txt"):
+    for name in ("a.jsonl", "b/c.jsonl", ".d/e.jsonl", "b/.f.jsonl"):
         store.pipe(f"/bucket/{name}", (LINE % name).encode())
     found = input_files(JsonlReader("memory://bucket"))
     assert found.files == {n: len(LINE % n) for n in ("a.jsonl", "b/c.jsonl")}
-    assert found.left_out == {
-        **dict.fromkeys((".d/", "b/.f.jsonl"), "hidden"),
-        "g.txt": "its name is of another format",
-    }
+    assert found.left_out == dict.fromkeys((".d/", "b/.f.jsonl"), "hidden")
     assert list(input_files(JsonlReader("memory://bucket", glob_pattern="b/*")).files) == [
         "b/c.jsonl"
     ]
