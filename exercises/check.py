@@ -243,4 +243,7 @@ def failure(ran: Ran, script: Path) -> list[str]:
 
 if __name__ == "__main__":
     runpy.run_path(str(REPO / "examples_local" / "environment.py"))  # is DataTrove installed?
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped")
