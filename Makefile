@@ -1,4 +1,5 @@
 # make lessons   runs the five local lessons
+# make exercises shows the exercises, and how far you are
 # make test      runs the tests; make test-faults the long ones: drills on Slurm, a plan and its run
 # make cluster   installs Slurm and what it needs (Debian, Ubuntu)
 # make bench     measures the lessons' steps against DataTrove's own and other tools; FULL=1 at the
@@ -15,7 +16,7 @@ LOG := output/lessons.log
 CLUSTER_PACKAGES := slurm-wlm slurmdbd munge mariadb-server
 APT := apt-get install --yes --no-install-recommends $(CLUSTER_PACKAGES)
 
-.PHONY: lessons test test-faults cluster bench clean
+.PHONY: lessons exercises test test-faults cluster bench clean
 
 .venv/lessons: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: needs Python 3.10 to 3.13; make PYTHON=/path/to/python"; exit 1; }
@@ -40,6 +41,9 @@ lessons: .venv/lessons
 		$(BIN)/python "$$lesson" 2>> $(LOG) || { tail -n 20 $(LOG); exit 1; }; \
 	done
 	@printf '\nDataTrove'"'"'s own log of these runs: %s\n' $(LOG)
+
+exercises: .venv/lessons
+	@$(BIN)/python exercises/check.py
 
 cluster:
 	@PATH="$$PATH:/usr/sbin:/sbin"; \
