@@ -2,9 +2,8 @@
 
     python examples_slurm/08_production_pipeline.py --wait
 
-A minute or two on two cores, 2 GB of memory for a task, 4 MB in output/08_production_pipeline; the
-first run of all fetches a language model and unpacks DataTrove's URL lists, 175 MB. Settings are
-in dump.yaml beside this script. The page: spec/08_production_pipeline.md
+A minute or two on two cores, 2 GB of memory for a task, 4 MB of output; 175 MB of lists, once.
+Its settings: examples_slurm/dump.yaml. The page: spec/08_production_pipeline.md
 """
 
 import environment  # noqa: F401  (says what to activate, where DataTrove is missing)
@@ -27,10 +26,11 @@ from pydantic import Field
 
 from datatrove_kit import KitError, guard
 from datatrove_kit.card import write_card
-from datatrove_kit.config import Jobs, Settings, StageJobs, arguments, command_line, written
+from datatrove_kit.config import Jobs, Settings, arguments, command_line, stages, written
 from datatrove_kit.fast import early, fast
 from datatrove_kit.plan import plan
 from datatrove_kit.readers import tolerant
+from datatrove_kit.usage import usage
 from examples_common import language_model, slurm_toml, table
 from examples_common.errors import LessonError
 from examples_common.samples import sample
@@ -64,7 +64,7 @@ class Config(Settings):
     card: dict[Literal["license", "description", "limitations"], str]
     steps: arguments(*CONFIGURED, without=OURS)
     slurm: Jobs
-    stages: dict[str, StageJobs]
+    stages: stages("base", "signatures", "buckets", "clusters", "dedup", "final", "stats")
 
 
 class AddressFormatter(PIIFormatter):
@@ -72,9 +72,8 @@ class AddressFormatter(PIIFormatter):
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
-        emails = self.emails_replacer
-        emails.regex = re.compile("@?" + emails.regex.pattern)
-        emails.validator = lambda found: not found.startswith("@")
+        self.emails_replacer.regex = re.compile("@?" + self.emails_replacer.regex.pattern)
+        self.emails_replacer.validator = lambda found: not found.startswith("@")
 
 
 def pipelines(config: Config, data: str, at: str, tokenizer: str) -> dict[str, list]:
@@ -137,10 +136,10 @@ def pipelines(config: Config, data: str, at: str, tokenizer: str) -> dict[str, l
     }
 
 
-def chain(config: Config, stages: dict[str, list], run: str, local: bool) -> list:
+def chain(config: Config, steps: dict[str, list], run: str, local: bool) -> list:
     """An executor for each stage, which depends on the one before."""
     executors, cluster = [], {} if local else config.slurm.over(slurm_toml())
-    for stage, pipeline in stages.items():
+    for stage, pipeline in steps.items():
         asks, logs = dict(config.stages[stage]), f"{run}/logs/{stage}"
         common = {"logging_dir": logs, "depends": executors[-1] if executors else None}
         if local:
@@ -161,22 +160,21 @@ def finish(config: Config, tokenizer: str, at: str, counts: list) -> None:
     for name, count in zip(names, [*base[1:-1], deduplicated[1]], strict=True):
         rows.append([name, count["total"], count["total"] - count["forwarded"], count["forwarded"]])
     table(f"The funnel of {config.dump}", rows[0], rows[1:])
-    print(f"\nParquet: {parquet['total']} documents. Token files: {tokenized['tokens']} tokens.")
     steps = json.dumps(config.steps.model_dump(exclude_unset=True), indent=1)
     made = {"How it was made": rows, "Settings of the steps": f"```json\n{steps}\n```"}
     card = write_card(f"{at}/dataset", config.dump, tokenizer, made, **config.card)
-    print("\ndataset card:", card.removeprefix(f"{Path.cwd()}/"))
+    print(f"\nParquet: {parquet['total']} documents. Token files: {tokenized['tokens']} tokens.")
+    print("Card:", card.removeprefix(f"{Path.cwd()}/"))
     for folder in () if config.keep_between else BETWEEN:
         get_datafolder(f"{at}/{folder}").rm("", recursive=True)
 
 
 def print_plan(config: Config, data: str, tokenizer: str, options) -> None:
     """The settings that carry out a plan, below the plan itself."""
-
-    def build(pages: str, out: str) -> list:
-        return chain(config, pipelines(config, pages, out, tokenizer), out, local=True)
-
-    made = plan(build, data, options.plan, options.cores)
+    made = plan(
+        lambda pages, out: chain(config, pipelines(config, pages, out, tokenizer), out, True),
+        data, options.plan, options.cores,
+    )  # fmt: skip
     lines = {"lines_to_buffer": made.stages["buckets"].lines_to_buffer}
     asks = {name: stage.slurm() | {"tasks_per_job": 1} for name, stage in made.stages.items()}
     changes = {"steps": {"MinhashDedupBuckets": lines}, "stages": asks}
@@ -190,10 +188,12 @@ def main(config: Config, options) -> None:
         return print_plan(config, data, tokenizer, options)
     run = str(SCRIPT.parents[1] / "output" / SCRIPT.stem / "dumps" / config.dump)
     at = config.output or run
+    if options.resume and not config.keep_between and Path(run, "usage.txt").exists():
+        raise KitError(f"the run in {run} is whole, and has nothing left to be resumed from.")
     executors = chain(config, pipelines(config, data, at, tokenizer), run, options.local)
-    again = {"resume": options.resume, "overwrite": options.overwrite}
-    if counts := guard.run(executors, run, **again, wait=options.wait):
+    if counts := guard.run(executors, run, **options.how):  # resume, overwrite, wait, last
         finish(config, tokenizer, at, counts)
+        Path(run, "usage.txt").write_text("" if options.local else usage(run))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """The settings of a run in one YAML file, checked before anything starts."""
 
-from datatrove_kit.config.config import Jobs, Settings, StageJobs, arguments, command_line, written
+from datatrove_kit.config.config import Jobs, Settings, arguments, command_line, stages, written
 
-__all__ = ["Jobs", "Settings", "StageJobs", "arguments", "command_line", "written"]
+__all__ = ["Jobs", "Settings", "arguments", "command_line", "stages", "written"]

@@ -99,6 +99,13 @@ class Jobs(_arguments(SlurmPipelineExecutor, (*OF_SCRIPT, "tasks", "time"))):
 StageJobs = _arguments(
     SlurmPipelineExecutor, OF_SCRIPT, time=TIME, tasks=PositiveInt, mem_per_cpu_gb=PositiveInt
 )
+
+
+def stages(*names: str) -> type[Settings]:
+    """A section that holds for each stage of a chain what it asks of Slurm."""
+    return create_model("stages", __base__=Settings, **dict.fromkeys(names, (StageJobs, ...)))
+
+
 Model = TypeVar("Model", bound=Settings)
 
 
@@ -158,12 +165,15 @@ def command_line(
     """Call ``main`` with the settings and the other options, or answer what needs no run.
 
     The options are ``--config FILE`` (its values go before ``defaults``), ``--print-config`` and
-    ``--status RUN``; and for ``main``: ``resume``, ``overwrite``, ``local``, ``wait``, ``plan`` (a
-    corpus, or None), ``cores``, ``files`` (the settings' files).
+    ``--status RUN``; and for ``main``: ``local``, ``plan`` (a corpus, or None), ``cores``,
+    ``files`` (the settings' files), and ``how``, the keyword arguments of ``guard.run``:
+    ``resume``, ``overwrite`` and ``wait``.
 
     A KitError and ``errors`` end the script with their message and exit code 1.
     """
-    parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=sys.modules[main.__module__].__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--config", metavar="FILE", help="settings, in place of the defaults")
     parser.add_argument("--status", metavar="RUN", help="show how far the run in a folder is")
@@ -172,6 +182,8 @@ def command_line(
     for name, text in FLAGS.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     chosen = parser.parse_args()
+    chosen.how = {name: getattr(chosen, name) for name in ("resume", "overwrite", "wait")}
+
     chosen.files = [defaults, chosen.config] if chosen.config else [defaults]
     try:
         if chosen.status:

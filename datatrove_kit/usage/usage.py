@@ -24,8 +24,7 @@ def usage(folder: str | os.PathLike) -> str:
 
     Memory and time are those of the largest job of the last submission, "next time" is a third
     more, in whole GB and five minutes; "CPU at work" is the share of their time.
-
-    Raises KitError where Slurm keeps no accounting.
+    Without accounting the table is a sentence that says so.
     """
     rows = []
     for stage in stages_in(Path(folder)):
@@ -41,15 +40,19 @@ def usage(folder: str | os.PathLike) -> str:
             f"{sum(computed) / sum(cpus):.0%}",
         ])  # fmt: skip
     if not rows:
-        raise KitError(f"Slurm's accounting knows no finished job of the run in {folder}.")
-    return tabulate(rows, HEADERS, disable_numparse=True)
+        return f"Slurm's accounting (sacct) knows no finished job of the run in {folder}.\n"
+    return tabulate(rows, HEADERS, disable_numparse=True) + "\n"
 
 
 def _jobs(arrays: list[str]) -> list[list[float]]:
     """The fields of each element that ran, as numbers; memory in GB, the peak of its steps."""
     words = ["sacct", "--noheader", "--parsable2", "--units=G", f"--jobs={','.join(arrays)}"]
     jobs, peaks = {}, defaultdict(float)
-    for line in command(*words, f"--format={FIELDS}").splitlines():
+    try:
+        lines = command(*words, f"--format={FIELDS}").splitlines()
+    except KitError:
+        return []
+    for line in lines:
         name, *fields, computed, asked, peak = line.split("|")
         job, _, step = name.partition(".")
         peaks[job] = max(peaks[job], float(peak.rstrip("G") or 0))
