@@ -132,8 +132,9 @@ def characters(content: bytes, content_type: str | None = None) -> str | None:
     # A meta element that can be read is in none of these (HTML standard, 13.2.3.3).
     meta = re.sub("^utf-(16|32).*", "utf-8", encoding.html_body_declared_encoding(content) or "")
     charset = charset or meta or None
-    others, strays = len(re.findall(r"[^\x00-\x7f\ufffd]", text)), 9 if charset else 0
-    if charset in (None, "utf-8") and lost > max(strays, others):
+    strays = 9 if charset else 0
+    is_other = charset in (None, "utf-8") and lost > strays
+    if is_other and lost > len(re.findall(r"[^\x00-\x7f\ufffd]", text)):
         charset = encoding.resolve_encoding(cchardet.detect(content)["encoding"] or "")
     charset = "utf-16-le" if charset == "utf-16" else charset or "utf-8"
     with suppress(LookupError, UnicodeError):  # a codec of Python that is no charset

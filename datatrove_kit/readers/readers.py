@@ -154,22 +154,18 @@ class Tolerant(BaseDiskReader):
             reason = f"{type(error).__name__} in its conversion"
             record.place["error"] = str(error)
         if self.rejected:
-            self._keep(record, filepath, reason)
+            content = record.content
+            if content is None:
+                content = json.dumps(record.data, default=str, skipkeys=True).encode()
+            text = content[:REJECTED_BYTES].decode("utf-8", "backslashreplace")
+            line = {"file": filepath, **record.place, "reason": reason, "bytes": len(content)}
+            line = json.dumps({**line, "text": text}).encode() + b"\n"
+            self.rejects.write(f"{self.rank:05d}.jsonl", line)
         return self._count("rejected", reason)
 
     def _count(self, what: str, reason: str) -> None:
         self.account[what][reason] = self.account[what].get(reason, 0) + 1
         self.stat_update(f"{what}_{reason}")
-
-    def _keep(self, record: Record, filepath: str, reason: str) -> None:
-        content = record.content
-        if content is None:
-            content = json.dumps(record.data, default=str, skipkeys=True).encode()
-        text = content[:REJECTED_BYTES].decode("utf-8", "backslashreplace")
-        line = {"file": filepath, **record.place, "reason": reason, "bytes": len(content)}
-        self.rejects.write(
-            f"{self.rank:05d}.jsonl", json.dumps({**line, "text": text}).encode() + b"\n"
-        )
 
     def _document(self, record: Record, filepath: str) -> Document:
         """The document of a record, as writers and other steps can take it; or raise Unfit."""

@@ -13,7 +13,6 @@ import decimal
 import gzip
 import json
 import lzma
-import pickle
 import random
 import uuid
 from pathlib import Path
@@ -135,7 +134,7 @@ def test_adapters_copies_and_ranks(tmp_path):
 
     (reader,) = tolerant([JsonlReader(str(tmp_path), adapter=adapter)], str(tmp_path / "r"))
     assert reader.adapter.__self__ is reader
-    for copied in (copy.deepcopy, lambda r: dill.loads(dill.dumps(r)), pickle_if_it_can):
+    for copied in (copy.deepcopy, lambda r: dill.loads(dill.dumps(r))):
         reader = copied(reader)
         for rank, name in enumerate(("a.jsonl", "b.jsonl")):
             texts = [document.text for document in reader(rank=rank, world_size=2)]
@@ -144,13 +143,6 @@ def test_adapters_copies_and_ranks(tmp_path):
             assert json.loads(json.dumps(reader.accounts)) == reader.accounts
             (kept,) = (tmp_path / "r" / f"0000{rank}.jsonl").read_bytes().splitlines()
             assert json.loads(kept)["file"] == name
-
-
-def pickle_if_it_can(reader):
-    reader.adapter = reader._default_adapter
-    again = pickle.loads(pickle.dumps(reader))
-    again.adapter = lambda data, path, number: {"text": data["text"] * 2, "id": "1"}
-    return again
 
 
 def test_a_limit_ends_the_account(tmp_path):
@@ -174,8 +166,6 @@ class Pages(BaseDiskReader):
 
 class Lines(JsonlReader):
     """One that changes the name alone."""
-
-    name = "lines"
 
 
 def test_readers_of_ones_own(tmp_path):
@@ -215,11 +205,6 @@ BAD_LINES = {
     b'{"text": 5}': "text is not a string",
     b'{"text": "a", "x": ' + b"[" * DEEP + b"]" * DEEP + b"}": "nested deeper than 250 levels",
     b'{"text": "a", "x": ' + b'{"a":' * 2000 + b"1" + b"}" * 2001: "nested deeper than 250 levels",
-    b'{"text": "a", "x": '
-    + b"[" * 999
-    + b"9" * 25
-    + b"]" * 999
-    + b"}": "nested deeper than 250 levels",
     b'{"text": "a", "media": [{"id": "1", "media_bytes": "\xc3\xa9"}]}': "media cannot be read",
 }
 
@@ -302,28 +287,20 @@ def test_odd_fields_pass_through_a_real_pipeline(tmp_path):
 
 def test_values_that_json_cannot_hold(tmp_path):
     """They are written as text; a row with one that Python cannot hold is rejected."""
-    values = {
-        "utf8": b"caf\xc3\xa9",
-        "bytes": b"\xff\x00",
-        "decimal": decimal.Decimal("12345678901234567890.10"),
-        "duration": datetime.timedelta(days=1, seconds=2),
-        "nested": {"list": [b"a", None]},
-        "date": datetime.date(2024, 2, 29),
-        "when": datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.timezone.utc),
-        "time": datetime.time(1, 2, 3),
-        "float": float("nan"),
+    utc = datetime.timezone.utc
+    values = {  # and as they are written
+        "utf8": (b"caf\xc3\xa9", "café"),
+        "bytes": (b"\xff\x00", "/wA="),
+        "decimal": (decimal.Decimal("12345678901234567890.10"), "12345678901234567890.10"),
+        "duration": (datetime.timedelta(days=1, seconds=2), "1 day, 0:00:02"),
+        "nested": ({"list": [b"a", None]}, {"list": ["a", None]}),
+        "date": (datetime.date(2024, 2, 29), "2024-02-29"),
+        "when": (datetime.datetime(2024, 2, 29, 12, tzinfo=utc), "2024-02-29T12:00:00+00:00"),
+        "time": (datetime.time(1, 2, 3), "01:02:03"),
+        "float": (float("nan"), None),
     }
-    expected = {
-        "utf8": "café",
-        "bytes": "/wA=",
-        "decimal": "12345678901234567890.10",
-        "duration": "1 day, 0:00:02",
-        "nested": {"list": ["a", None]},
-        "date": "2024-02-29",
-        "when": "2024-02-29T12:00:00+00:00",
-        "time": "01:02:03",
-        "float": None,
-    }
+    expected = {name: written for name, (_, written) in values.items()}
+    values = {name: value for name, (value, _) in values.items()}
     table = pa.Table.from_pylist([{**record(n), **values} for n in range(6)])
     late = pa.array([0, 0, 10**15, 0, -(10**14), 0], pa.timestamp("ms"))
     table = table.append_column("late", late)
@@ -425,14 +402,6 @@ def test_lines_of_a_file_that_is_garbled(suffix, tmp_path):
         assert len(sound) >= len(texts) - 250
         assert len(account["damage"]) == 1
         assert "it cannot be read on at byte" in account["damage"][0]
-
-
-@pytest.mark.parametrize("suffix", [".gz", ".zst", ".bz2", ".xz"])
-def test_a_compressed_file_that_is_none(suffix, tmp_path):
-    (tmp_path / f"a.jsonl{suffix}").write_bytes(as_lines(map(record, range(3))))
-    documents, account, _ = read(JsonlReader(str(tmp_path)), tmp_path)
-    assert (documents, account["records"]) == ([], 0)
-    assert "cannot be read on at byte" in account["damage"][0]
 
 
 def test_what_zstd_needs_is_no_damage(tmp_path):
