@@ -19,14 +19,6 @@ from ruamel.yaml import YAML, YAMLError
 from datatrove_kit.errors import KitError
 from datatrove_kit.status import show_status
 
-FLAGS = {
-    "resume": "continue the run: what is complete is not run again",
-    "overwrite": "remove the run that is there, and start afresh",
-    "local": "run here, without Slurm",
-    "wait": "on Slurm: follow the jobs to their end",
-    "print-config": "print the settings, as a file for --config, and end",
-}
-
 
 class Settings(BaseModel, extra="forbid", frozen=True, arbitrary_types_allowed=True):
     """Base of a file and its sections, which are handed on as ``**section``.
@@ -43,9 +35,6 @@ class Settings(BaseModel, extra="forbid", frozen=True, arbitrary_types_allowed=T
                 known = f"is it {near[0]}?" if near else f"there are {', '.join(cls.model_fields)}."
                 raise ValueError(f"there is no key {key!r}; {known}")
         return found
-
-    def __iter__(self):
-        return ((name, self[name]) for name in self.keys())
 
     def keys(self) -> set[str]:
         return self.model_fields_set
@@ -172,18 +161,22 @@ def command_line(
     A KitError and ``errors`` end the script with their message and exit code 1.
     """
     parser = argparse.ArgumentParser(
-        allow_abbrev=False, description=sys.modules[main.__module__].__doc__
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=sys.modules[main.__module__].__doc__,
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--config", metavar="FILE", help="settings, in place of the defaults")
-    parser.add_argument("--status", metavar="RUN", help="show how far the run in a folder is")
-    parser.add_argument("--plan", metavar="CORPUS", help="print settings for 90000 WARCs, or 85TB")
-    parser.add_argument("--cores", type=int, default=1000, help="that --plan counts on (1000)")
-    for name, text in FLAGS.items():
-        parser.add_argument(f"--{name}", action="store_true", help=text)
+    option, flag = parser.add_argument, {"action": "store_true"}
+    option("--config", metavar="FILE", help="settings, in place of the defaults")
+    option("--print-config", help="print the settings, as a file for --config", **flag)
+    option("--resume", help="continue the run: what is complete is not run again", **flag)
+    option("--overwrite", help="remove the run that is there, and start afresh", **flag)
+    option("--local", help="run here, without Slurm", **flag)
+    option("--wait", help="on Slurm: follow the jobs to their end", **flag)
+    option("--status", metavar="RUN", help="show how far the run in a folder is")
+    option("--plan", metavar="CORPUS", help="print settings for 90000 WARCs, 85TB, or a dump")
+    option("--cores", type=int, default=1000, help="that --plan counts on (1000)")
     chosen = parser.parse_args()
     chosen.how = {name: getattr(chosen, name) for name in ("resume", "overwrite", "wait")}
-
     chosen.files = [defaults, chosen.config] if chosen.config else [defaults]
     try:
         if chosen.status:
