@@ -7,11 +7,11 @@ import io
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import date, time
-from types import MappingProxyType, MethodType
+from types import MethodType
 
 import magic
 import orjson
@@ -82,10 +82,8 @@ class Tolerant(BaseDiskReader):
 
     rejected: str | None = None
     files: tuple[str, ...] = ()
-    own: Mapping[str, type | tuple] = OWN
-    needs_url, keep_errors = False, True
-    accounts: Mapping[str, dict] = MappingProxyType({})
-    records = None
+    own, needs_url, keep_errors = OWN, False, True
+    accounts = records = None
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1):
         """As DataTrove's, of the files that were listed when the pipeline was built."""

@@ -39,19 +39,7 @@ PACK = {
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
 }
-WORDS = [
-    "rain",
-    "fell",
-    "on",
-    "the",
-    "valley,",
-    "Größe",
-    "北の橋",
-    "“the",
-    "mill”",
-    "stood",
-    "still",
-]
+WORDS = ["rain", "on", "the", "valley,", "Größe", "北の橋", "“the", "mill”", "stood", "still"]
 
 
 def record(number: int) -> dict:
