@@ -18,10 +18,6 @@ WRONG = {
             {'venv_path=f"{sys.prefix}/bin/activate"': f"env_command={OTHER!r}"},
             "Which Python does the node use?",
         ),
-        "other documents": (
-            {'LanguageFilter(["en"]': 'LanguageFilter(["en", "de"]'},
-            "kept/ holds 7 documents that do not belong there",
-        ),
     },
     "06b": {
         "the error is let out, and nothing more": (
