@@ -15,18 +15,15 @@ from .samples import build, sample
 from .samples.articles import DATA
 
 
-def main(name: str, docs: int = 0, shards: int = 0, output: str = "") -> None:
+def main(name: str, docs: int | None = None, shards: int | None = None, output: str = "") -> None:
     """Fetch c4 or commoncrawl into data/, or build the sample set web, exact or near."""
     try:
         if name in SOURCES:
-            folder = fetch(name, Path(output) if output else DATA / name, docs or None)
-        elif output:
-            folder = build(name, Path(output), docs or None, shards or None)
+            print(fetch(name, Path(output or DATA / name), docs))
         else:
-            folder = sample(name, docs or None)
+            print(build(name, Path(output), docs, shards) if output else sample(name, docs))
     except (LessonError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(folder)
 
 
 typer.run(main)

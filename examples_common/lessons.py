@@ -36,54 +36,54 @@ def lesson(main: Callable[..., None], sample: str) -> None:
 
     The command line has ``--input`` (the sample set ``sample`` without it), ``--output`` (else
     ``output/NN_name`` beside the folder of the script) and ``--resume``, and an option for each
-    other parameter of ``main``: a flag if it is False, two files if it is None.
+    other parameter of ``main``: a flag if it is False, two files if it is None. With two files
+    ``main`` reads them and nothing else, and writes nothing.
 
     A fresh run starts in an empty folder; what was there is moved to ``.before`` beside it. Ends
     with a sentence on stderr and exit code 1 when something is wrong, 2 for a wrong option.
     """
     script = Path(inspect.getfile(main)).resolve()
     more = {p.name: p.default for p in list(inspect.signature(main).parameters.values())[2:]}
-    parser = argparse.ArgumentParser(description=str(sys.modules[main.__module__].__doc__))
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    how = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        description=inspect.getmodule(main).__doc__, formatter_class=how
+    )
     for name, default in {"input": "", "output": "", "resume": False, **more}.items():
-        how = {False: {"action": "store_true"}, None: {"nargs": 2}}.get(default, {})
-        parser.add_argument(f"--{name}", help=HELP[name], **how)
+        kind = {False: {"action": "store_true"}, None: {"nargs": 2}}.get(default, {})
+        parser.add_argument(f"--{name}", help=HELP[name], **kind)
     chosen = vars(parser.parse_args())
+    options = {name: chosen[name] for name in more}
     out = Path(chosen["output"] or script.parent.parent / "output" / script.stem).resolve()
-    before = None
+    before: list[Path] = []
     try:
-        if chosen.get("compare"):  # needs no sample, and writes nothing
-            for file in chosen["compare"]:
-                _text_file(file)
-            main("", "", compare=chosen["compare"])
-            return
-        data = _input(chosen["input"]) if chosen["input"] else _shown(sample_folder(sample))
-        with _alone_in(out, data):
-            before = _prepare(out, chosen["resume"])
-            with supervised():
-                main(data, _shown(out), **{name: chosen[name] for name in more})
-        return
+        if any(isinstance(value, list) for value in options.values()):
+            return main("", "", **options)
+        data = _input(chosen["input"] or str(sample_folder(sample)))
+        with _alone_in(out, data), supervised():
+            before += _prepare(out, chosen["resume"])
+            return main(data, _shown(out), **options)
     except KeyboardInterrupt:
         text, code = f"stopped: {RESUME}", 130
     except Stopped as stop:
         text, code = (f"error: {stop}: {RESUME}", 1) if stop.args else (f"stopped: {RESUME}", 143)
     except Exception as error:
         text, code = f"error: {_sentence(error, script, out)}", 1
-    _say(text)
-    if before:
-        _say(f"What {_shown(out)} held before this run is in {_shown(before)}")
+    lines = [f"What {_shown(out)} held before this run is in {_shown(path)}" for path in before]
+    _say(text, *lines)
     sys.exit(code)
 
 
-def _text_file(path: str) -> None:
-    try:
-        Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LessonError(f"--compare {path}: it cannot be read as text: {error}.") from error
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+
+def _shown(path: Path) -> str:
+    """A path as the reader would type it: relative where it is below the working folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _input(folder: str) -> str:
-    """The reader's own folder, checked if it is on a disk; a URL as it is."""
+    """A folder to read, checked if it is on a disk; a URL as it is."""
     path = Path(folder).expanduser()
     if "://" in folder:
         return folder
@@ -93,95 +93,83 @@ def _input(folder: str) -> str:
     raise LessonError(f"--input {folder} {what}: give the folder in which your files are.")
 
 
-def _shown(path: Path) -> str:
-    """A path as the reader would type it: relative where it is below the working folder."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 @contextmanager
 def _alone_in(out: Path, data: str) -> Iterator[None]:
     """Hold the lock of an output folder; it stands beside it, and says that a lesson wrote it."""
-    source, path = Path(data).resolve(), out.with_name(f".{out.name}.lock")
-    wrong = ""
-    if "://" not in data and (out.is_relative_to(source) or source.is_relative_to(out)):
-        wrong = f"and the input {data} lie in one another, and a reader would read what is written"
-    elif out.is_file() or (out.exists() and any(out.iterdir()) and not path.exists()):
-        wrong = "holds files that no lesson wrote"
-    lock = InterProcessLock(path)
-    try:
-        if not wrong:
-            out.mkdir(parents=True, exist_ok=True)
-            wrong = "" if lock.acquire(blocking=False) else "is at work: another run writes there"
-    except OSError as error:
-        wrong = f"cannot be written ({error.strerror})"
-    if wrong:
-        raise LessonError(f"the output {_shown(out)} {wrong}: choose another --output.")
-    try:
-        yield
-    finally:
-        lock.release()
+    source, lock = Path(data).resolve(), out.with_name(f".{out.name}.lock")
+    if out.is_relative_to(source) or source.is_relative_to(out):
+        why = f"and the input {data} lie in one another, and a reader would read what is written"
+    elif out.exists() and not lock.exists() and (out.is_file() or any(out.iterdir())):
+        why = "holds files that no lesson wrote"
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        why, held = "is at work: another run writes there", InterProcessLock(lock)
+        if held.acquire(blocking=False):
+            try:
+                yield
+            finally:
+                held.release()
+            return
+    raise LessonError(f"the output {_shown(out)} {why}: choose another --output.")
 
 
-def _prepare(out: Path, resume: bool) -> Path | None:
-    """Make the folder ready; returns where that is which was in it and had to make room."""
-    shown = _shown(out)
+def _prepare(out: Path, resume: bool) -> list[Path]:
+    """Make a folder ready for a run; returns where that is which had to make room, if anything."""
+    shown, is_empty = _shown(out), not any(out.iterdir())
     if jobs := queued(out):
         raise LessonError(
-            f"jobs of the run in {shown} are in the queue ({', '.join(jobs)}). Submitted again, "
-            "their tasks would run other files or none, and nobody would notice: wait for their "
-            f"end, or cancel them first: scancel {' '.join(jobs)}"
+            f"jobs of the run in {shown} are in the queue ({', '.join(jobs)}), and a second run "
+            f"would spoil their files: wait for their end, or cancel them: scancel {' '.join(jobs)}"
         )
-    if resume and not any(out.iterdir()):
+    if resume and is_empty:
         raise LessonError(f"there is no run to resume in {shown}: leave out --resume.")
     if resume:
         done = sum(1 for _ in out.glob("**/completions/[0-9]*"))
-        _say(
-            f"resuming {shown}: {done} tasks are complete and are skipped. Has the script or its "
-            "input changed since? Then start afresh, without --resume."
-        )
-    if resume or not any(out.iterdir()):
-        return None
-    kept = out.parent / ".before"
-    kept.mkdir(exist_ok=True)
-    names = (out.name if n == 1 else f"{out.name}.{n}" for n in count(1))
-    aside = next(kept / name for name in names if not (kept / name).exists())
+        _say(f"resuming {shown}: {done} tasks are complete and are skipped. A changed script or")
+        _say("changed input wants a fresh run, without --resume.")
+    if resume or is_empty:
+        return []
+    names = (out.name if number == 1 else f"{out.name}.{number}" for number in count(1))
+    places = (out.parent / ".before" / name for name in names)
+    aside = next(place for place in places if not place.exists())
+    aside.parent.mkdir(exist_ok=True)
     out.rename(aside)
     out.mkdir()
     _say(f"what was in {shown} is in {_shown(aside)} now")
-    return aside
+    return [aside]
 
 
 def _sentence(error: Exception, script: Path, out: Path) -> str:
     """What is wrong and how to mend it; of an error that nobody has logged yet, where it was."""
-    text = str(error).strip() or type(error).__name__
-    if isinstance(error, LessonError):
-        return text
-    if isinstance(error, subprocess.CalledProcessError) and "sbatch" in error.cmd:
-        cancel(queued(out))
+    text, kind = str(error).strip(), type(error).__name__
+    in_task = "_run_for_rank" in traceback.format_exc()  # here, or in what a worker sent
+    match error:
+        case LessonError():
+            return text
+        case subprocess.CalledProcessError() if "sbatch" in error.cmd:
+            cancel(queued(out))
+            return (
+                "sbatch refused a job, and says why above. Mend slurm.toml or the script: jobs "
+                "that were submitted before are cancelled."
+            )
+        case FileNotFoundError(filename="sbatch" | "squeue"):
+            return (
+                f"{error.filename} is not here: run this on a login node of your cluster, start a "
+                "cluster of your own (python examples_slurm/local_cluster.py up), or use --local."
+            )
+        case ImportError():
+            return f"{text}\nInstall what the lessons need: pip install -e {script.parent.parent}"
+        case RuntimeError() if text.startswith("No files found on "):
+            return (
+                f"{text[:-1]}. Does no file's name fit the glob_pattern of the reader? Or was "
+                "every document dropped in the step before?"
+            )
+        case OSError() | UnicodeDecodeError() if not in_task:
+            return f"a file cannot be read as text, or a folder cannot be written to: {text}"
+    if in_task:
         return (
-            "sbatch refused a job, and says why above. What it was asked for stands in slurm.toml "
-            "and in the script; jobs that were submitted before are cancelled."
+            f"a task failed with {kind}: {text}\nDataTrove has logged it above, and in "
+            f"{_shown(out)}/logs. Mend the cause. Then --resume goes on if no step has changed."
         )
-    if isinstance(error, FileNotFoundError) and error.filename in ("sbatch", "squeue"):
-        return (
-            f"{error.filename} is not here: run this on a login node of your cluster, start a "
-            "cluster of your own (python examples_slurm/local_cluster.py up), or use --local."
-        )
-    if isinstance(error, ImportError):
-        return f"{text}\nInstall what the lessons need: pip install -e {script.parent.parent}"
-    if text.startswith("No files found on "):
-        return (
-            f"{text[:-1]}. Is this your input? Then no file's name fits the glob_pattern of the "
-            "reader. Is this an output of the lesson? Then every document was dropped before."
-        )
-    if "_run_for_rank" not in traceback.format_exc():  # with what a worker's error was caused by
-        traceback.print_exc()
-        return f"{type(error).__name__}: {text}"
-    return (
-        f"a task failed with {type(error).__name__}: {text}\nDataTrove has logged it above, and in "
-        f"{_shown(out)}/logs. Mend the cause, then run afresh, or with --resume if no step changed."
-    )
+    traceback.print_exc()
+    return f"{kind}: {text}"

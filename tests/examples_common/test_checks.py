@@ -200,7 +200,9 @@ def test_on_another_file_system(here, capsys):
     executor = run(reader, kept, logs="memory://checks/logs")
     assert whole(capsys, executor) == line(40, 4, 2, 2)
     kept.output_folder.pipe("00001.jsonl.gz", gzip.compress(b'{"text": "one"}\n'))
-    assert "checks/kept: the files of task 1 hold 1 documents, and 20 were" in faults(executor)
+    assert "checks/kept: 1 documents in the files of task 1, and 20 were counted" in faults(
+        executor
+    )
 
 
 def test_tokens(here, capsys):
@@ -249,7 +251,7 @@ def test_a_chain_of_minhash(here, capsys):
     ]
     assert whole(capsys, *chain).startswith("The run is whole: 100 records in 10 files")
     (here / "out/removed/00000.jsonl.gz").unlink()
-    assert "out/removed: the files of task 0 hold 0 documents" in faults(*chain)
+    assert "out/removed: 0 documents in the files of task 0" in faults(*chain)
 
 
 # ---- broken outputs --------------------------------------------------------------------------
@@ -273,23 +275,21 @@ KEPT = "out/kept/00000.jsonl.gz"  # of files a and c: 10 + 5 documents
             lambda: Path("out/logs/completions/00001").unlink(),
             "out/logs: task 1 of 2 did not complete; the same command with --resume runs it",
         ),
-        (lambda: Path("out/logs/stats/00001.json").unlink(), "out/logs/stats cannot be read"),
-        (lambda: Path("out/logs/stats/00001.json").write_text("[{"), "out/logs/stats cannot be"),
         (
             lambda: put(KEPT, lines_of(KEPT)[1:]),
-            "out/kept: the files of task 0 hold 14 documents, and 15 were counted",
+            "out/kept: 14 documents in the files of task 0, and 15 were counted",
         ),
         (
             lambda: put(KEPT, lines_of(KEPT) * 2),
-            "out/kept: the files of task 0 hold 30 documents, and 15 were counted",
+            "out/kept: 30 documents in the files of task 0, and 15 were counted",
         ),
         (
             lambda: Path("out/dropped/00001.jsonl.gz").unlink(),
-            "out/dropped: the files of task 1 hold 0 documents, and 10 were counted",
+            "out/dropped: 0 documents in the files of task 1, and 10 were counted",
         ),
         (
             lambda: shutil.rmtree("out/dropped"),
-            "out/dropped: the files of task 0 hold 0 documents, and 5 were counted",
+            "out/dropped: 0 documents in the files of task 0, and 5 were counted",
         ),
         (
             lambda: shutil.copy(KEPT, "out/kept/00002.jsonl.gz"),
@@ -297,13 +297,13 @@ KEPT = "out/kept/00000.jsonl.gz"  # of files a and c: 10 + 5 documents
         ),
         (
             lambda: shutil.copy(KEPT, "out/kept/001_00001.jsonl.gz"),
-            "out/kept: the files of task 1 hold 25 documents, and 10 were counted",
+            "out/kept: 25 documents in the files of task 1, and 10 were counted",
         ),
         (
             lambda: Path(KEPT).write_bytes(Path(KEPT).read_bytes()[:-9]),
             "out/kept/00000.jsonl.gz' cannot be read to its end: EOFError",
         ),
-        (lambda: put(KEPT, [*lines_of(KEPT)[:-1], b'{"te']), "cannot be read to its end: JSON"),
+        (lambda: put(KEPT, [*lines_of(KEPT)[:-1], b'{"te']), "out/kept: 14 documents in the"),
     ],
 )
 def test_a_broken_output(harm: Callable, says: str, here):
@@ -351,14 +351,14 @@ def test_a_record_that_the_reader_dropped(bad, here):
         lines.write(b'\n{"text": "Good.", "n": 1}\n' + bad + b'\n{"text": "Good.", "n": 1}\n')
     text = faults(plain())
     read = 10 if bad[10:11] == b"\xff" else 22  # it loses what it had in its buffer as well
-    assert f"task 0 read {read} documents, and there are 23 records in a.jsonl c.jsonl" in text
+    assert f"task 0 read {read} of 23 documents in a.jsonl c.jsonl" in text
     assert f"no text in {here}/data/c.jsonl line 13" in text
 
 
 def test_a_row_without_a_text(here):
     write(here / "data" / "e.parquet", [*RECORDS[:3], {"text": None, "n": 1}])
     text = faults(plain(ParquetReader("data", glob_pattern="*.parquet"), tasks=1))
-    assert "task 0 read 3 documents, and there are 4 records in e.parquet" in text
+    assert "task 0 read 3 of 4 documents in e.parquet" in text
     assert text.endswith(f"no text in {here}/data/e.parquet row 3")
 
 
@@ -372,7 +372,7 @@ def crawl(path: Path, *pages: bytes) -> None:
 def test_a_page_that_the_reader_could_not_decode(here):
     crawl(here / "data" / "a.warc.gz", b"<html><p>A page.", bytes(range(128, 256)) * 9)
     executor = run(WarcReader("data", glob_pattern="*.warc.gz"), JsonlWriter("out/kept"), tasks=1)
-    assert "task 0 read 1 documents, and there are 2 records in a.warc.gz" in faults(executor)
+    assert "task 0 read 1 of 2 documents in a.warc.gz" in faults(executor)
 
 
 def test_a_warc_cut_inside_a_header(here):
@@ -405,16 +405,14 @@ def test_a_file_of_which_no_document_became(here):
         (here / "data" / f"{name}.html").write_text(text)
     executor = run(PageReader("data", glob_pattern="*.html"), JsonlWriter("out/kept"), tasks=1)
     text = faults(executor)
-    assert "task 0 read 2 documents, and there are 3 records" in text
+    assert "task 0 read 2 of 3 documents in" in text
     assert f"no text in {here}/data/b.html" in text
 
 
 def test_a_file_that_came_later(here):
     executor = plain()
     write(here / "data" / "e.jsonl", RECORDS)
-    assert "task 0 read 20 documents, and there are 60 records in a.jsonl c.jsonl e.jsonl" in (
-        faults(executor)
-    )
+    assert "task 0 read 20 of 60 documents in a.jsonl c.jsonl e.jsonl" in (faults(executor))
 
 
 def test_files_behind_a_linked_folder(here):
@@ -422,20 +420,20 @@ def test_files_behind_a_linked_folder(here):
     (here / "data" / "more").symlink_to(here / "elsewhere")
     executor = plain(JsonlReader("data", glob_pattern="**/*.jsonl"))
     path = str(here / "data/more/e.jsonl")
-    assert f"{path!r} was not read: DataTrove does not follow a link" in faults(executor)
+    assert f"{path!r} was not read: DataTrove follows no link to a folder" in faults(executor)
 
 
 def test_a_file_and_a_link_to_it(here):
     (here / "data" / "again.jsonl").symlink_to("a.jsonl")
     text = faults(plain())
-    assert text.count("was read more than once") == 1
-    assert f"{str(here / 'data/a.jsonl')!r} was read more than once" in text
+    assert text.count("was read 2 times") == 1
+    assert f"{str(here / 'data/a.jsonl')!r} was read 2 times" in text
 
 
 def test_a_file_that_a_paths_file_names_twice(here):
     (here / "paths.txt").write_text("a.jsonl\nb.jsonl\na.jsonl\n")
     text = faults(plain(JsonlReader("data", "paths.txt")))
-    assert f"{str(here / 'data/a.jsonl')!r} was read more than once" in text
+    assert f"{str(here / 'data/a.jsonl')!r} was read 2 times" in text
 
 
 def test_a_name_that_a_paths_file_cannot_say(here):
@@ -443,8 +441,9 @@ def test_a_name_that_a_paths_file_cannot_say(here):
     write(here / "data" / "a.jsonl ", RECORDS[:2])
     (here / "paths.txt").write_text("a.jsonl\nb.jsonl\na.jsonl \n")
     text = faults(plain(JsonlReader("data", "paths.txt")))
-    assert f"{str(here / 'data/a.jsonl ')!r} was not read: a paths_file loses blanks" in text
-    assert f"{str(here / 'data/a.jsonl')!r} was read more than once" in text
+    assert f"{str(here / 'data/a.jsonl ')!r} was not read: " in text
+    assert "strips the names in a paths_file" in text
+    assert f"{str(here / 'data/a.jsonl')!r} was read 2 times" in text
 
 
 @pytest.mark.parametrize("name", [".a.jsonl", ".ipynb_checkpoints/a.jsonl"])

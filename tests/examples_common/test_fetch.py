@@ -122,7 +122,7 @@ def test_the_wheel_stands_in_for_the_site(target, monkeypatch):
 
 # ---- slices of public data sets --------------------------------------------------------------
 
-WARC_PATH = "/" + module.SOURCES["commoncrawl"][1]
+WARC_PATH = "/" + module.SOURCES["commoncrawl"][2]
 MEGABYTE = 1_000_000
 
 
@@ -246,8 +246,8 @@ def test_nothing_half_fetched_is_kept(name, failure, words, hosts, tmp_path):
         host.failures[path] = failure or Failure()
         done = command(name, "--output", tmp_path / name, **{name: url}, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {url}/{module.SOURCES[name][1]}: ")
-    variable = module.SOURCES[name][0][0]
+    assert done.stderr.startswith(f"error: {url}/{module.SOURCES[name][2]}: ")
+    variable = module.SOURCES[name][0]
     assert all(w.format(variable=variable) in done.stderr for w in words), done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
