@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import json
 import os
 import re
 import site
-import string
 import sys
 import sysconfig
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import is_dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +24,10 @@ from datatrove.io import DataFolder
 #: Packages on which the content of a document depends.
 PACKAGES = ("datatrove", "datatrove-learn", "trafilatura", "spacy", "tokenizers", "pyarrow")
 #: Attributes of steps that say how they run, or what they have done so far.
-HOW_IT_RUNS = ("stats", "accounts", "fs", "file_progress", "doc_progress")
+HOW_IT_RUNS = {"stats", "accounts", "fs", "file_progress", "doc_progress"}
 #: Code below these folders is known by the version of its package.
-INSTALLED = tuple(
-    {*site.getsitepackages(), site.getusersitepackages(), str(Path(__file__).parents[1])}
-    | {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
+INSTALLED = (str(Path(__file__).parents[1]), site.getusersitepackages(), *site.getsitepackages())
+INSTALLED += tuple(sysconfig.get_paths()[n] for n in ("stdlib", "platstdlib", "purelib", "platlib"))
 METHODS = (types.MethodType, types.BuiltinMethodType, functools.partial)
 LONGEST = 200  # characters of a value; of a longer one its hash is kept
 
@@ -45,7 +41,7 @@ class Fingerprint:
     """
 
     def __init__(self, folder: Path):
-        self.folder = Path(os.path.abspath(folder))
+        self.folder = os.path.abspath(folder)
         self.constants: dict[str, Any] = {}
         self.code: dict[str, str] = {}
         self.files: dict[str, str] = {}
@@ -53,10 +49,7 @@ class Fingerprint:
 
     def of(self, stages: Iterable[PipelineExecutor], inputs: dict[str, dict[str, int]]) -> dict:
         """The record, as JSON has it; ``inputs`` are the files of each reader, with their sizes."""
-        found = {"python": "{}.{}".format(*sys.version_info)}
-        for name in PACKAGES:
-            with suppress(PackageNotFoundError):
-                found[name] = version(name)
+        versions = {d.name: d.version for d in distributions() if d.name in PACKAGES}
         record = {
             "tasks": {f"tasks of {label(s, self.folder)}": s.world_size for s in stages},
             "steps": {
@@ -65,7 +58,7 @@ class Fingerprint:
                 for number, step in enumerate(stage.pipeline, 1)
             },
             "input": inputs,
-            "versions": found,
+            "versions": {"python": "{}.{}".format(*sys.version_info), **versions},
         }
         own = {"constants": self.constants, "code": self.code, "files": self.files}
         return json.loads(json.dumps(record | own))
@@ -99,26 +92,25 @@ class Fingerprint:
         if isinstance(value, METHODS):
             names = ("__func__", "__name__", "__self__", "func", "args", "keywords")
             return [self.value(getattr(value, name)) for name in names if hasattr(value, name)]
+        value = inspect.unwrap(value) if callable(value) else value
         if isinstance(value, (types.FunctionType, type)):
             return self._own(value)
-        if isinstance(value, types.CodeType):
-            return _hash(json.dumps(self._bytecode(value)))  # whose parts have an order
-        if isinstance(value, types.ModuleType):
-            return value.__name__
+        if isinstance(value, types.CodeType):  # hashed, since its parts have an order
+            parts = [value.co_code.hex(), value.co_names, *map(self.value, value.co_consts)]
+            return _hash(json.dumps(parts))
         if isinstance(value, np.random.Generator):
             # Without a seed numpy takes 128 random bits.
             entropy = value.bit_generator.seed_seq.entropy
             return entropy if isinstance(entropy, int) and entropy < 1 << 64 else "unseeded"
-        kind = type(value)
-        known = is_dataclass(value) or kind.__module__.startswith("datatrove")
-        if hasattr(value, "__dict__") and (
-            known or kind is string.Template or not _is_installed(kind)
-        ):
+        kind, shown = type(value), repr(value)
+        shown = _name(kind) if " at 0x" in shown.lower() else shown
+        if kind.__module__.startswith(("datatrove", "string")) or not _is_installed(kind):
             # What a tolerant reader found to read is in the list of input.
-            left_out = (*HOW_IT_RUNS, *(["files"] if hasattr(value, "accounts") else []))
-            public = {k: v for k, v in vars(value).items() if k[0] != "_" and k not in left_out}
-            return {"class": self._own(kind), **{k: self.value(v) for k, v in public.items()}}
-        return _name(kind) if " at 0x" in (shown := repr(value)).lower() else shown
+            left_out = HOW_IT_RUNS | ({"files"} if hasattr(value, "accounts") else set())
+            own = getattr(value, "__dict__", {}).items()
+            public = {k: self.value(v) for k, v in own if k[0] != "_" and k not in left_out}
+            return {"class": self._own(kind), **(public or {"value": shown})}
+        return shown
 
     def _text(self, text: str) -> str:
         if "/" not in text or "://" in text or "\n" in text:
@@ -133,58 +125,45 @@ class Fingerprint:
     def _own(self, thing: types.FunctionType | type) -> Any:
         """The name of a function or class; if it is the user's own, its code is taken up."""
         name = _name(thing)
+        made_of: list = [self._own(base) for base in getattr(thing, "__bases__", ())]
         if _is_installed(thing) or name in self.code:
-            for base in getattr(thing, "__mro__", ())[1:]:
-                if not _is_installed(base):  # as of a reader of the user's, made tolerant
-                    self._own(base)
             return name
         self.code[name] = ""  # for one that refers to itself
         if isinstance(thing, type):
-            parts = {
-                k: getattr(v, "__func__", getattr(v, "fget", v)) for k, v in vars(thing).items()
-            }
-            made_of: list = [self._own(base) for base in thing.__bases__]
-            made_of += [
-                [k, self.value(v)]
-                for k, v in parts.items()
-                if isinstance(v, types.FunctionType) or not k.startswith(("__", "_abc_"))
-            ]
+            for key, part in vars(thing).items():
+                part = getattr(part, "__func__", getattr(part, "fget", part))
+                if isinstance(part, types.FunctionType) or not key.startswith(("__", "_abc_")):
+                    made_of.append([key, self.value(part)])
         else:
             cells = [cell.cell_contents for cell in thing.__closure__ or ()]
-            made_of = [self._bytecode(thing.__code__, thing.__doc__)]
-            held = [*cells, thing.__defaults__, thing.__kwdefaults__]
-            made_of += [self.value(value) for value in held]
+            held = [thing.__code__, *cells, thing.__defaults__, thing.__kwdefaults__]
+            made_of += map(self.value, held)
             self._refer(thing.__code__, thing.__globals__)
         self.code[name] = _hash(json.dumps(made_of))
         # Two lambdas of a function have one name.
         return [name, self.code.pop(name)] if name.endswith("<lambda>") else name
 
-    def _bytecode(self, code: types.CodeType, doc: str | None = None) -> list:
-        constants = [c for c in code.co_consts if c != doc or c is None]
-        return [code.co_code.hex(), code.co_names, *map(self.value, constants)]
-
     def _refer(self, code: types.CodeType, names: Mapping[str, Any]) -> None:
         """Take up the functions, classes and constants of the user's that code refers to."""
-        for name in code.co_names:
-            value = names.get(name)
-            if isinstance(value, types.ModuleType):
-                if not _is_installed(value):
-                    self._refer(code, vars(value))
-            elif isinstance(value, (types.FunctionType, type)):
-                self._own(value)
-            elif name in names:
-                self.constants[name] = self.value(value)
+        for name in names.keys() & {*code.co_names}:
+            value = names[name]
+            if not isinstance(value, types.ModuleType):
+                found = self.value(value)
+                if not isinstance(inspect.unwrap(value), (types.FunctionType, type)):
+                    self.constants[name] = found
+            elif not _is_installed(value):
+                self._refer(code, vars(value))
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._refer(constant, names)
 
 
-def label(stage: PipelineExecutor, folder: Path) -> str:
+def label(stage: PipelineExecutor, folder: str | os.PathLike) -> str:
     """What a stage is called: its logging folder, seen from the folder of the run."""
-    return os.path.relpath(os.path.realpath(stage.logging_dir.path), folder.resolve())
+    return os.path.relpath(os.path.realpath(stage.logging_dir.path), os.path.realpath(folder))
 
 
-def step_name(stage: PipelineExecutor, number: int, folder: Path) -> str:
+def step_name(stage: PipelineExecutor, number: int, folder: str | os.PathLike) -> str:
     """What a step is called in records and errors; the first one of a stage is number 1."""
     step = stage.pipeline[number - 1]
     kind = getattr(step, "__name__", type(step).__name__)
@@ -202,10 +181,8 @@ def differences(before: Mapping, now: Mapping, within: str = "") -> Iterator[str
             continue
         elif isinstance(old or new, dict) or (None in (old, new) and "." in name):
             yield f"{where} is {'new' if old is None else 'gone'}"
-        elif within == "code":
-            yield f"the code of {name} was changed"
-        elif within == "files" or "#" in (f"{old}"[:1], f"{new}"[:1]):
-            yield f"{where} was changed"
+        elif within in ("code", "files") or "#" in (f"{old}"[:1], f"{new}"[:1]):
+            yield f"{'the code of ' if within == 'code' else ''}{where} was changed"
         else:
             yield f"{where} was {old!r}, is {new!r}"
 
