@@ -5,7 +5,8 @@ A block stands between ``<!-- KIND: WORDS -->`` and ``<!-- /KIND -->``:
 - ``code: NAME ...``: the top-level definitions of the script with these names, or ``imports``, its
   imports of DataTrove; ``main.NAME`` is the statement in main that assigns NAME;
 - ``output``: what the bare script prints, or the script with options, ``output: --local``;
-- ``changed: NAME=VALUE``: the rows that are printed otherwise when a constant is another one.
+- ``changed: NAME=VALUE``: the rows that are printed otherwise when a constant is another one, or in
+  lesson 08 a setting, ``steps.C4QualityFilter.min_num_sentences=3``.
 
 Lessons on Slurm run on a real cluster with ``--wait``. ``pytest --update-specs`` rewrites them all.
 """
@@ -113,7 +114,13 @@ def test_block(spec, index, tmp_path, pytestconfig, request):
         block = f"```python\n{code_of(script, words)}\n```\n"
     else:
         constants = dict(w.split("=", 1) for w in words if re.match(r"[A-Z_]+=", w))
-        options = [w for w in words if not re.match(r"[A-Z_]+=", w)]
+        options = [w for w in words if "=" not in w]
+        if given := [w for w in words if re.match(r"[a-z]+\.", w)]:
+            keys, _, setting = given[0].partition("=")
+            for key in reversed(keys.split(".")):
+                setting = f"{{{key}: {setting}}}"
+            (tmp_path / "mine.yaml").write_text(setting)
+            options += ["--config", tmp_path / "mine.yaml"]
         bare = request.getfixturevalue("bare")(spec.stem[:2])
         done = bare
         if words not in ([], ["--wait"]):
