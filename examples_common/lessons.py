@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import subprocess
 import sys
 import traceback
@@ -14,11 +15,15 @@ from pathlib import Path
 
 from fasteners import InterProcessLock
 
-from datatrove_kit.guard.processes import Stopped, supervised
+from datatrove_kit.guard.processes import Stopped, belong_to_parent, supervised
 
 from .errors import LessonError
 from .samples import sample as sample_folder
 from .slurm import cancel, queued
+
+# Workers are forked from a server that imports the script, and this with it. What a step forks, as
+# Trafilatura does, would wait for ever for a worker that is gone.
+os.register_at_fork(after_in_child=belong_to_parent)
 
 RESUME = "the same command with --resume continues"
 HELP = {

@@ -25,6 +25,7 @@ SCRIPT = '''"""Lesson 09: a small one. Does the frame hold?
 """
 
 import importlib
+import multiprocessing
 import os
 import subprocess
 import time
@@ -42,6 +43,10 @@ def faulty(data, rank=0, world_size=1):
     for doc in data:
         if rank == 3 and switch.exists():
             if switch.read_text() == "raise":
+                child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(999,))
+                child.daemon = True  # as Trafilatura's is
+                child.start()
+                switch.with_name(f"child.{child.pid}").touch()
                 raise ValueError("this is too much")
             switch.with_name(f"at.{os.getpid()}").touch()
             while switch.exists():
@@ -153,6 +158,21 @@ def assert_refused(done: Finished, *words: str) -> None:
 def assert_ended(done: Finished, code: int, text: str) -> None:
     assert done.code == code, done.stderr[-2000:]
     assert done.stderr.splitlines()[-1] == text
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return done.stdout.strip()[:1] not in ("", "Z")
+
+
+def assert_gone(*pids: int) -> None:
+    """Processes that end soon."""
+    assert pids
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # ---- options and folders ---------------------------------------------------------------------
@@ -311,12 +331,6 @@ def test_two_at_once(more, place):
     assert len(done.documents("kept")) == 20
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return done.stdout.strip()[:1] not in ("", "Z")
-
-
 @pytest.mark.parametrize(
     ("who", "what", "code", "says"),
     [
@@ -332,10 +346,7 @@ def test_a_run_that_is_stopped(who, what, code, says, place):
     with place.waiting() as (process, worker):
         os.kill(worker if who == "worker" else process.pid, what)
         done = place.end(process)
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while is_running(worker):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        assert_gone(worker)
     *_, last, where = done.stderr.splitlines()
     assert done.code == code, done.stderr
     assert last.startswith(says) and last.endswith("the same command with --resume continues")
@@ -349,8 +360,9 @@ def test_a_run_that_is_stopped(who, what, code, says, place):
 
 
 def test_a_step_that_raises(place):
-    """DataTrove has logged where; the lesson says what and how to go on."""
+    """DataTrove has logged where; the lesson says what and how to go on, and no process stays."""
     done = place.run(fault="raise")
+    assert_gone(*(int(path.suffix[1:]) for path in place.switch.parent.glob("child.*")))
     assert done.code == 1
     error = done.stderr.rpartition("\nerror: ")[2]
     assert error.startswith("a task failed with ValueError: this is too much\n")
