@@ -82,6 +82,8 @@ def judge_german(data: Path, out: Path, ran: Ran) -> Verdict:
         if there == number * wanted:
             said.right(f"Right: {'all' if wanted else 'none'} of the {number} {pages} are kept.")
         else:
+            if wanted and there:  # the rule is right, and too strict
+                advice = "Are your stop words the most common ones of German?"
             said.wrong(
                 f"Of the {number} {pages} {there} {'are' if there != 1 else 'is'} kept, and "
                 f"{'all' if wanted else 'none'} should be. {advice}"

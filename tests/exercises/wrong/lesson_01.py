@@ -20,10 +20,6 @@ WRONG = {
             {'        if not words:\n            return False, "no_words"\n': ""},
             "failed in line 32 of 01a_common_word.py: ValueError: max()",
         ),
-        "as many documents, others": (
-            {"doc.text.lower().split()": "doc.text[::-1].lower().split()[:100]"},
-            "not belong there",
-        ),
     },
     "01b": {
         "one folder for both days": (

@@ -18,10 +18,6 @@ WRONG = {
             {'dtype="<u2"': 'dtype="<u4"', "ids[1:-1]": "[i % 2048 for i in ids[1:-1]]"},
             "back.jsonl lacks ",
         ),
-        "the last document left out": (
-            {"ends)[:-1]": "ends)[:-2]"},
-            "back.jsonl lacks 2 documents",
-        ),
         "texts read from the input": (
             {
                 '/tokens", f"{out}/with_marks.json")': '/tokens", f"{out}/bpe.json")',
@@ -47,10 +43,6 @@ WRONG = {
         "the mark kept in the text": (
             {"tokenizer.decode(ids)": "tokenizer.decode(ids, skip_special_tokens=False)"},
             "250 documents in back.jsonl have a mark in the text.",
-        ),
-        "a token that the tokenizer lacks": (
-            {"eos_token=EOS_TOKEN": 'eos_token="<|end|>"'},
-            "TypeError: Expected Union",
         ),
     },
 }

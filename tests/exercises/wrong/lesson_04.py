@@ -15,14 +15,6 @@ WRONG = {
             "shop.example.net has a mean share of 0.2000; another domain has more.\n"
             "It has the most documents",
         ),
-        "one part of two": (
-            {
-                "json.loads(Path(out, ": "json.loads(next(Path(out).glob(",
-                '"merged/fqdn", name, "metric.json").read_text()': 'f"parts/fqdn/{name}/00000.json"'
-                ")).read_text()",
-            },
-            "recipes.example.com has a mean share of 0.1200; another domain has more.",
-        ),
         "another form": ({'"share": means[domain]': '"mean": means[domain]'}, "KeyError 'share'"),
         "a guess": (
             {'"share": means[domain]': '"share": 0.4'},
@@ -44,10 +36,6 @@ WRONG = {
         "the old lines thrown away": (
             {"    return doc.text": '    doc.metadata.pop("lines_before")\n    return doc.text'},
             "980 documents in kept/ no longer have their old lines in the metadata.",
-        ),
-        "documents that became empty, kept": (
-            {'return doc.text != ""': "return True"},
-            "kept/ holds 20 documents that do not belong there",
         ),
     },
 }

@@ -26,14 +26,6 @@ WRONG = {
             },
             "It is always the first in the data",
         ),
-        "a priority of 0": (
-            {"timedelta(minutes=1) + 1": "timedelta(days=40)"},
-            "AssertionError: priority must be between 1 and 65535",
-        ),
-        "every copy": (
-            {'ExactDedupFilter(f"{out}/duplicates", config), ': ""},
-            "440 documents too",
-        ),
     },
     "05b": {
         "the third stage with two tasks": (
@@ -41,10 +33,6 @@ WRONG = {
             "22 texts of 1,560 are lost: no copy is in kept/.",
         ),
         "one finder": ({"FINDERS = 3": "FINDERS = 1"}, "the finders do not share the work"),
-        "one task for three ranges": (
-            {"(find, tasks=FINDERS,": "(find, tasks=1,"},
-            "finder_workers",
-        ),
         "as many documents, by chance": (
             {
                 'ExactDedupFilter(f"{out}/duplicates", config), ': "",
