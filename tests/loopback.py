@@ -1,4 +1,4 @@
-"""HTTP servers on 127.0.0.1 that answer as the hosts of the lessons' sources, and fail on demand.
+"""HTTP servers on 127.0.0.1 that answer as the hosts of real data do, and fail on demand.
 
 ``Loopback`` serves files with byte ranges, as Common Crawl's data host does; ``Hub`` answers as
 the Hugging Face Hub does for one file of allenai/c4. Both keep a log of the requests.
@@ -6,7 +6,6 @@ the Hugging Face Hub does for one file of allenai/c4. Both keep a log of the req
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import struct
@@ -14,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 CHUNK = 1 << 16
 
@@ -89,7 +88,7 @@ class Loopback(ThreadingHTTPServer):
         """Bytes of a file that went out so far, over all requests."""
         return sum(r.sent for r in self.requests if urlsplit(r.path).path == path)
 
-    def answer(self, path: str, query: dict[str, str]) -> tuple[int, dict[str, str], bytes] | None:
+    def answer(self, path: str) -> tuple[int, dict[str, str], bytes] | None:
         """Status, headers and body for a path that is no file, None if there is nothing."""
         return None
 
@@ -105,8 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self):
-        parts = urlsplit(self.path)
-        path, query = parts.path, {k: v[0] for k, v in parse_qs(parts.query).items()}
+        path = urlsplit(self.path).path
         self.request_log = Request(self.command, self.path, self.headers.get("Range"))
         self.server.requests.append(self.request_log)
         failure = self.server.failures.get(path, Failure())
@@ -122,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path in self.server.files:
             self._send_file(self.server.files[path], failure)
         else:
-            self._reply(*(self.server.answer(path, query) or (404, {}, b"Not Found")))
+            self._reply(*(self.server.answer(path) or (404, {}, b"Not Found")))
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
         self.request_log.status = status
@@ -176,88 +174,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Hub(Loopback):
-    """The Hugging Face Hub, as far as reading the first shard of allenai/c4 ``en`` needs it.
+    """The Hugging Face Hub, for the first shard of allenai/c4 ``en``.
 
     The file itself lies on another path, to which the Hub redirects.
     """
 
-    REPO = "allenai/c4"
-    COMMIT = "1588ec454efa1a09f29cd18ddd04fe05fc8653a2"
-    SHARD = "en/c4-train.00000-of-01024.json.gz"
+    SHARD = "/datasets/allenai/c4/resolve/main/en/c4-train.00000-of-01024.json.gz"
     STORE = "/repos/c4-train.00000"
-    PAGE = 1000  # entries in one answer to a listing
 
     def __init__(self, content: bytes):
         super().__init__({self.STORE: content})
 
-    def answer(self, path, query):
-        api = f"/api/datasets/{self.REPO}"
-        if path == api:
-            return self._json(
-                {
-                    "_id": "621ffdd236468d709f181d95",
-                    "id": self.REPO,
-                    "author": "allenai",
-                    "sha": self.COMMIT,
-                    "lastModified": "2024-01-09T19:14:03.000Z",
-                    "private": False,
-                    "gated": False,
-                    "disabled": False,
-                    "tags": ["language:en"],
-                    "downloads": 0,
-                    "likes": 0,
-                    "siblings": [{"rfilename": self.SHARD}],
-                    "createdAt": "2022-03-02T23:29:22.000Z",
-                }
-            )
-        if path == f"{api}/tree/main/en":
-            start = int(query.get("cursor", 0))
-            entries = self._entries()
-            headers = {}
-            if start + self.PAGE < len(entries):
-                following = f"{self.url}{path}?cursor={start + self.PAGE}"
-                headers["Link"] = f'<{following}>; rel="next"'
-            return self._json(entries[start : start + self.PAGE], headers)
-        if path == f"/datasets/{self.REPO}/resolve/main/{self.SHARD}":
-            content = self.files[self.STORE]
-            headers = {
-                "Location": f"{self.url}{self.STORE}?X-Amz-Expires=3600&X-Amz-Signature=0",
-                "X-Repo-Commit": self.COMMIT,
-                "X-Linked-Size": str(len(content)),
-                "X-Linked-ETag": f'"{sha256(content).hexdigest()}"',
-                "Accept-Ranges": "bytes",
-            }
-            return 302, headers, b""
-        if path.startswith(f"{api}/tree/"):
-            error = {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
-            return 404, error, b'{"error":"Entry not found"}'
-        if path.startswith("/api/datasets/"):
-            error = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
-            return 404, error, b'{"error":"Repository not found"}'
-        return None
-
-    def _entries(self) -> list[dict]:
-        """What the folder ``en`` holds: 1024 shards to train on and 8 to validate."""
-        size = len(self.files[self.STORE])
-        names = [f"en/c4-train.{i:05d}-of-01024.json.gz" for i in range(1024)]
-        names += [f"en/c4-validation.{i:05d}-of-00008.json.gz" for i in range(8)]
-        return [
-            {
-                "type": "file",
-                "oid": sha256(name.encode()).hexdigest()[:40],
-                "size": size,
-                "lfs": {
-                    "oid": sha256(name.encode()).hexdigest(),
-                    "size": size,
-                    "pointerSize": 134,
-                },
-                "xetHash": sha256(name.encode()).hexdigest(),
-                "path": name,
-            }
-            for name in names
-        ]
-
-    @staticmethod
-    def _json(content: object, headers: dict[str, str] | None = None):
-        kind = {"Content-Type": "application/json; charset=utf-8"}
-        return 200, {**kind, **(headers or {})}, json.dumps(content).encode()
+    def answer(self, path):
+        if path == self.SHARD:
+            location = f"{self.url}{self.STORE}?X-Amz-Expires=3600&X-Amz-Signature=0"
+            return 302, {"Location": location}, b""
+        error = {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
+        return 404, error, b'{"error":"Entry not found"}'
