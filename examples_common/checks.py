@@ -72,20 +72,22 @@ def _input_faults(reader: BaseDiskReader, counted: list[int], seen: Counter) -> 
         if times > 1:
             yield f"{path!r} was read {times} times, by its name or by a link to it"
     for rank, shard in enumerate(shards):
+        number, empty = 0, []
         try:
-            records = {path_of[name]: list(_texts(reader, name)) for name in shard}
+            for name in shard:
+                for place, has_text in _records(reader, name):
+                    number += 1
+                    empty += [] if has_text else [f"{path_of[name]} {place}"]
         except Exception as error:
             yield f"the input of task {rank} cannot be read to its end: {error!r} in {shard}"
             continue
-        number = sum(map(len, records.values()))
         expected = max(0, number - reader.skip)
         expected = expected if reader.limit == -1 else min(expected, reader.limit)
         seen.update(inputs=len(shard), records=number)
         if counted[rank] != expected:
-            names = " ".join(shard)
-            empty = [f"{path} {at}" for path in records for at, text in records[path] if not text]
             more = f"; no text in {', '.join(empty[:5])}" if empty else ""
-            yield f"task {rank} read {counted[rank]} of {expected} documents in {names}{more}"
+            files = f"{expected} documents in {' '.join(shard)}"
+            yield f"task {rank} read {counted[rank]} of {files}{more}"
 
 
 def _shard(reader: BaseDiskReader, rank: int, tasks: int) -> list[str]:
@@ -110,16 +112,19 @@ def _wanted(reader: BaseDiskReader) -> set[str]:
     return {name for name in found if os.path.isfile(os.path.join(root, name))}
 
 
-def _texts(reader: BaseDiskReader, name: str) -> Iterator[tuple[str, object]]:
-    """Where each record of a file is, and its text, found without the reader if there is a way."""
+def _records(reader: BaseDiskReader, name: str) -> Iterator[tuple[str, bool]]:
+    """Where each record of a file is, and whether it has a text, found without the reader.
+
+    The reader itself tells of a format that is unknown here; a file has a document at least.
+    """
     find = {"JsonlReader": _lines, "ParquetReader": _rows, "WarcReader": _pages}
     if not (records := find.get(type(reader).__name__)):
-        documents = [(doc.id, doc.text) for doc in reader.read_file(name)]
-        yield from documents or [("from start to end", None)]
+        number = sum(1 for _ in reader.read_file(name))
+        yield from ((f"document {n}", number > 0) for n in range(max(1, number)))
         return
     with reader.data_folder.open(name, "rb", compression="infer") as stream:
         for place, record in records(stream):
-            yield place, isinstance(record, dict) and record.get(reader.text_key)
+            yield place, isinstance(record, dict) and bool(record.get(reader.text_key))
 
 
 def _lines(stream: IO[bytes]) -> Iterator[tuple[str, object]]:
