@@ -211,14 +211,35 @@ def run(words: list[str], place: Path, limit: int, on_slurm: bool, env: dict) ->
     said = log.read_text(encoding="utf-8", errors="replace")
     if stdout is None:
         return late + (last_line(said) or "none")
-    if on_slurm and process.returncode == 0:
-        from examples_common.slurm import queued
-
-        while queued(place):
-            if time.monotonic() > ends:
-                return f"The jobs did not end within {limit} seconds: look at squeue --me."
-            time.sleep(1)
+    if on_slurm and (why := follow_jobs(place, process.returncode == 0, ends)):
+        return why
     return Ran(process.returncode, stdout.decode(errors="replace"), said, on_slurm)
+
+
+def follow_jobs(place: Path, wait: bool, ends: float) -> str:
+    """Wait until the jobs that log below a folder have ended; a sentence where they do not.
+
+    Jobs that are left are cancelled: what waits for a task that failed would wait for ever.
+    """
+    from examples_common.slurm import NEVER, cancel, queued
+
+    why = ""
+    try:
+        while wait and (jobs := queued(place)):
+            words = ["squeue", "--noheader", f"--jobs={','.join(jobs)}", "--format=%r"]
+            reasons = subprocess.run(words, capture_output=True, text=True).stdout.split()
+            never = [reason for reason in reasons if reason.startswith(NEVER)]
+            if never and all(reason.startswith((*NEVER, "Dependency")) for reason in reasons):
+                others = sorted(set(never) - {"DependencyNeverSatisfied"})
+                why = f"Slurm will never start the jobs: {', '.join(others)}." if others else ""
+                break
+            if time.monotonic() > ends:
+                why = f"The jobs had not ended in time, and were cancelled: {', '.join(reasons)}."
+                break
+            time.sleep(1)
+    finally:
+        cancel(queued(place))
+    return why
 
 
 def last_line(text: str) -> str:
@@ -229,7 +250,7 @@ def failure(ran: Ran, script: Path) -> list[str]:
     """What a script that failed died of, and the place in it."""
     if ran.code < 0:
         return [f"The script was killed by signal {-ran.code}. Has the machine enough memory?"]
-    errors = re.findall(r"(?m)^\S*(?:Error|Exception|Interrupt|Warning)\b.*$", ran.stderr)
+    errors = re.findall(r"(?m)^\S*(?:Error|Exception|Interrupt)\b.*$", ran.stderr)
     error = errors[-1].strip() if errors else last_line(ran.stderr) or "it says nothing"
     # Where a worker failed, its own traceback stands before that of the executor.
     pieces = ran.stderr.split("\nThe above exception was the direct cause of")
@@ -247,3 +268,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit("stopped")
+    except OSError as error:
+        sys.exit(f"error: {error}")
