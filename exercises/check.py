@@ -256,10 +256,15 @@ def failure(ran: Ran, script: Path) -> list[str]:
     pieces = ran.stderr.split("\nThe above exception was the direct cause of")
     own_line = rf'File "{re.escape(str(script))}", line (\d+)'
     places = re.findall(own_line, pieces[-2:][0]) or re.findall(own_line, ran.stderr)
+    refused = re.findall(r"(?m)^sbatch: error: .*$", ran.stderr)[:1]
     if not places:
-        return [f"The script ended with exit code {ran.code}: {error}"]
+        return [f"The script ended with exit code {ran.code}: {error}", *refused]
     line = script.read_text(encoding="utf-8").splitlines()[int(places[-1]) - 1].strip()
-    return [f"The script failed in line {places[-1]} of {script.name}: {error}", f"    {line}"]
+    return [
+        f"The script failed in line {places[-1]} of {script.name}: {error}",
+        f"    {line}",
+        *refused,
+    ]
 
 
 if __name__ == "__main__":

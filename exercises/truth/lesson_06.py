@@ -70,9 +70,7 @@ def run_on_slurm(out: Path, said: Findings) -> bool:
         return (complete / "00000").exists()
     tasks = 1 + int(re.search(r"--array=0-(\d+)", script.read_text(encoding="utf-8"))[1])
     if tasks != TASKS:
-        said.wrong(
-            f"The array has {count(tasks, 'element')}, as there are tasks. It should have 2."
-        )
+        said.wrong(f"The array has {count(tasks, 'element')}. It should have 2, one for each task.")
     if not any((out / "slurm_logs").glob("*.out")):
         said.wrong("OUT/slurm_logs is empty: what Slurm says of each task should stand there.")
     failed = [rank for rank in range(tasks) if not (complete / f"{rank:05d}").exists()]

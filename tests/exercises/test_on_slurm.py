@@ -54,3 +54,10 @@ def test_jobs_that_never_start(tmp_path, slurm):
     finally:
         subprocess.run(["scontrol", "update", "partition=learn", "maxtime=infinite"], check=True)
     assert verdict.lines == ["Slurm will never start the jobs: PartitionTimeLimit."]
+
+
+def test_what_sbatch_refuses(tmp_path, slurm):
+    script = changed("06a", 'partition="learn"', 'partition="gpu"', tmp_path)
+    verdict = check.check(KNOWN["06a"], script, tmp_path / "place")
+    assert "06a_on_slurm.py: subprocess.CalledProcessError" in verdict.lines[0]
+    assert verdict.lines[2] == "sbatch: error: invalid partition specified: gpu"
