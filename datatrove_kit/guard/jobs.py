@@ -1,4 +1,4 @@
-"""The stages of a run and their jobs: what was submitted, and what Slurm says of it."""
+"""The record of a run, its stages and their jobs: what was submitted, and what Slurm says of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from datatrove.executor.base import PipelineExecutor
 from datatrove_kit.errors import KitError
 from datatrove_kit.guard.fingerprint import label
 
-STAGES = "stages.json"
+#: The file of a run's folder that says what the run is made of, and what was submitted.
+RECORD = "run.json"
 EXCEPTION = re.compile(r"^(\w[\w.]*(?:Error|Exception|Exit)[^\n]*)", re.M)
 #: What tells most, first: Slurm's daemon on the node, the shell, srun.
 SLURM_SAYS = [
@@ -32,8 +33,8 @@ class Stage:
 
     Attributes:
         logs, slurm_logs: folders of its logs, seen from the folder of the run.
-        tasks_per_job, max_array_size: tasks in an element of an array, elements in an array.
-        arrays: ids of its arrays, in the order of the tasks; none if all tasks were complete.
+        arrays: ids of its arrays; none if all tasks were complete.
+        elements: for each rank that was submitted the element of an array, JOB_INDEX.
         merge: id of the job that merges its statistics.
     """
 
@@ -41,33 +42,18 @@ class Stage:
     logs: str
     slurm_logs: str
     tasks: int
-    tasks_per_job: int = 1
-    max_array_size: int = -1
     arrays: list[str] = field(default_factory=list)
+    elements: dict[str, str] = field(default_factory=dict)
     merge: str = ""
 
     @classmethod
     def of(cls, executor: PipelineExecutor, folder: Path) -> Stage:
         """The stage that an executor is, before it is submitted."""
-        logs, tasks = label(executor, folder), executor.world_size
+        logs = label(executor, folder)
         if not hasattr(executor, "slurm_logs_folder"):
-            return cls(logs, logs, logs, tasks)
-        slurm_logs = os.path.realpath(executor.slurm_logs_folder)
-        slurm_logs = os.path.relpath(slurm_logs, folder.resolve())
-        size = executor.tasks_per_job, executor.max_array_size
-        return cls(executor.job_name, logs, slurm_logs, tasks, *size)
-
-    def elements(self, folder: Path) -> dict[int, str]:
-        """The element of an array, JOB_INDEX, that each submitted rank is part of."""
-        if not self.arrays:
-            return {}
-        ranks = json.loads((folder / self.logs / "ranks_to_run.json").read_text())
-        most = self.max_array_size if self.max_array_size > 0 else len(ranks)
-        found = {}
-        for position, rank in enumerate(ranks):
-            array, index = divmod(position // self.tasks_per_job, most)
-            found[rank] = f"{self.arrays[array]}_{index}"
-        return found
+            return cls(logs, logs, logs, executor.world_size)
+        slurm_logs = os.path.relpath(os.path.realpath(executor.slurm_logs_folder), folder.resolve())
+        return cls(executor.job_name, logs, slurm_logs, executor.tasks)
 
     def why_failed(self, folder: Path, rank: int, outcome: str = "") -> tuple[str, Path]:
         """The error of a task that failed, and the log that shows it.
@@ -78,9 +64,8 @@ class Stage:
         started = folder / self.logs / "ranks_to_run.json"
         own = folder / self.logs / f"logs/task_{rank:05d}.log"
         # A job that ended before it could start the task leaves the log of the try before.
-        fresh = own.exists() and (
-            not started.exists() or own.stat().st_mtime >= started.stat().st_mtime
-        )
+        late = started.stat().st_mtime if started.exists() else 0
+        fresh = own.exists() and own.stat().st_mtime >= late
         if fresh and (errors := EXCEPTION.findall(own.read_text(errors="replace"))):
             return errors[-1], own
         log = self.slurm_log(folder, rank)
@@ -92,19 +77,25 @@ class Stage:
 
     def slurm_log(self, folder: Path, rank: int) -> Path:
         """What Slurm has logged of the job of a rank; the folder if it was in none."""
-        element = self.elements(folder).get(rank)
+        element = self.elements.get(f"{rank}")
         return folder / self.slurm_logs / (f"{element}.out" if element else "")
 
 
-def write_stages(folder: Path, stages: list[Stage]) -> None:
-    """Keep what was submitted for the run in a folder."""
-    (folder / STAGES).write_text(json.dumps([asdict(stage) for stage in stages], indent=1) + "\n")
+def read_record(folder: Path) -> dict:
+    """The record of the run in a folder; empty if there is none."""
+    return json.loads((folder / RECORD).read_text()) if (folder / RECORD).exists() else {}
+
+
+def write_record(folder: Path, stages: list[Stage], **more) -> None:
+    """Keep what was submitted for the run in a folder, and ``more`` about it, all at once."""
+    record = {**read_record(folder), **more, "stages": list(map(asdict, stages))}
+    (folder / f"{RECORD}.part").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / f"{RECORD}.part").replace(folder / RECORD)
 
 
 def stages_in(folder: Path) -> list[Stage]:
     """The stages of the run in a folder, the first one first."""
-    path = folder / STAGES
-    return [Stage(**record) for record in json.loads(path.read_text())] if path.exists() else []
+    return [Stage(**stage) for stage in read_record(folder).get("stages", ())]
 
 
 def jobs_of(folder: Path) -> list[str]:
@@ -113,10 +104,7 @@ def jobs_of(folder: Path) -> list[str]:
 
 
 def command(*words: str, timeout: float = 30) -> str:
-    """Output of one of Slurm's commands.
-
-    Raises KitError when it is missing, fails or does not answer.
-    """
+    """Output of one of Slurm's commands; KitError when it is missing, fails or does not answer."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
     except FileNotFoundError:
@@ -160,14 +148,3 @@ def outcomes(jobs: list[str]) -> dict[str, str]:
         found |= dict(line.split("|") for line in lines)
     found |= in_queue(jobs, "--states=all")  # the accounting is some seconds behind
     return {name: state.split()[0] for name, state in found.items()}
-
-
-def refuse_if_queued(folder: Path) -> None:
-    """A run with jobs in the queue must not be submitted again: their list of ranks would be
-    overwritten, and documents be lost with every job completed (seen with DataTrove 0.10.1)."""
-    jobs = jobs_of(folder)
-    if waiting := in_queue(jobs):
-        raise KitError(
-            f"jobs of the run in {folder} are in the queue ({', '.join(waiting)}): wait for their "
-            f"end, or cancel them first: scancel {' '.join(jobs)}"
-        )

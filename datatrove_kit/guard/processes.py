@@ -15,11 +15,8 @@ import multiprocess
 from datatrove.executor.local import LocalPipelineExecutor
 from multiprocess.pool import IMapIterator
 
-POLL_SECONDS = 0.2
-#: How long a pool must have lacked a worker before the run is ended.
-SURE_SECONDS = 1.0
-#: How long a run may take to end by itself before it is ended.
-GRACE_SECONDS = 10
+#: How long a pool must have lacked a worker before the run is ended, and how long that may take.
+POLL_SECONDS, SURE_SECONDS, GRACE_SECONDS = 0.2, 1.0, 10
 #: Those that this process is in; the innermost one watches.
 _supervisions: list[threading.Event] = []
 
@@ -98,7 +95,10 @@ def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
             elif changed is None:  # Ctrl-C ends workers as well: this process hears of it soon
                 changed = time.monotonic()
             elif time.monotonic() - changed > SURE_SECONDS:
-                message.append("a process of the run was killed, often for want of memory")
+                message.append(
+                    "a process of the run was killed, often for want of memory: with fewer workers "
+                    "each has more"
+                )
                 signal.pthread_kill(main, signal.SIGTERM)
                 break
         if not done.wait(GRACE_SECONDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -20,10 +21,7 @@ from datatrove_kit.errors import KitError
 from datatrove_kit.guard import jobs as record
 from datatrove_kit.guard.jobs import Stage, command, jobs_of
 
-POLL_SECONDS = 1.0
-CHECK_SECONDS = 60
-#: Exit codes of the small job.
-NO_ENVIRONMENT, NO_FOLDER, NO_PACKAGES = 31, 32, 33
+POLL_SECONDS, CHECK_SECONDS = 1.0, 60
 #: What tasks need, since their pipeline is pickled here.
 NEEDED = f"{sys.version_info[:2]} {version('datatrove')}"
 IMPORTS = (
@@ -36,11 +34,13 @@ ARGUMENTS = (
     "\npartition, qos, time, mem_per_cpu_gb, cpus_per_task, max_array_size and sbatch_args are "
     "arguments of SlurmPipelineExecutor."
 )
+#: What is wrong on a node, by the exit code of the small job.
+NO_ENVIRONMENT, NO_FOLDER, NO_PACKAGES = 31, 32, 33
 FAILURES = {
     NO_FOLDER: "{folder} is not seen there: choose a folder on a disk that all nodes share",
     NO_ENVIRONMENT: "the environment cannot be activated: env_command, venv_path (its file "
     "bin/activate) and condaenv of SlurmPipelineExecutor name it",
-    NO_PACKAGES: "Python and datatrove {needed}, with datatrove_kit, are not there: install them, "
+    NO_PACKAGES: f"Python and datatrove {NEEDED}, with datatrove_kit, are not there: install them, "
     "or name another environment with env_command, venv_path or condaenv",
 }
 
@@ -51,14 +51,8 @@ def preflight(stages: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
     Raises KitError that names the argument to change. A cluster too busy to start a small job
     within a minute is not checked any further, with a note on stderr.
     """
-    partitions = {n.rstrip("*") for n in command("sinfo", "--noheader", "--format=%P").split()}
     with tempfile.TemporaryDirectory() as passing:
         for stage in map(copy, stages):
-            if stage.partition not in partitions:
-                raise KitError(
-                    f"there is no partition {stage.partition!r}; this cluster has "
-                    f"{', '.join(sorted(partitions))}."
-                )
             stage.slurm_logs_folder = passing
             elements = -(-stage.tasks // stage.tasks_per_job)
             most = stage.max_array_size if stage.max_array_size > 0 else elements
@@ -68,9 +62,8 @@ def preflight(stages: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
             try:
                 command("sbatch", "--test-only", str(script))
             except KitError as error:
-                raise KitError(
-                    f"Slurm would not run the stage {stage.job_name}: {error}{ARGUMENTS}"
-                ) from None
+                words = f"Slurm would not run the stage {stage.job_name}: {error}{ARGUMENTS}"
+                raise KitError(words) from None
     # Stages mostly share their environment; each one is tried once.
     for stage in {(s.partition, _activation(s)): s for s in stages}.values():
         _try_on_a_node(stage, folder.resolve())
@@ -96,21 +89,16 @@ def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
             f"command -v launch_pickled_pipeline || exit {NO_PACKAGES}\n"
             f"python -c {quote(IMPORTS)} {quote(NEEDED)} || exit {NO_PACKAGES}\n"
         )
+        words += ["--job-name=preflight", "bash", "-c", script]
         try:
-            done = subprocess.run(
-                [*words, "--job-name=preflight", "bash", "-c", script],
-                capture_output=True,
-                text=True,
-                timeout=CHECK_SECONDS + 60,
-            )
+            done = subprocess.run(words, capture_output=True, text=True, timeout=2 * CHECK_SECONDS)
             said, code = done.stderr.strip()[-500:], done.returncode
         except subprocess.TimeoutExpired:
             said, code = "Unable to allocate immediately", 1
     if "Unable to allocate" in said and "immediate" in said.lower():
         print("the cluster is busy; folder and environment are not checked", file=sys.stderr)
     elif code in FAILURES:
-        what = FAILURES[code].format(folder=folder, needed=NEEDED)
-        raise KitError(f"on a compute node, {what}.\n{said}")
+        raise KitError(f"on a compute node, {FAILURES[code].format(folder=folder)}.\n{said}")
     elif code:
         raise KitError(f"a small job was refused or failed: {said}{ARGUMENTS}")
 
@@ -124,20 +112,25 @@ def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str
     Raises KitError when Slurm refuses; then no job is left behind.
     """
     stages = [Stage.of(executor, folder) for executor in executors]
-    record.write_stages(folder, stages)
+    record.write_record(folder, stages)
     datatroves, recurse = datatrove_slurm.launch_slurm_job, dill.settings["recurse"]
 
     def launch(contents: str, retriever: Callable, *args: str) -> str:
-        for stage in stages:
+        job = datatroves(contents, retriever, *args)
+        for stage, executor in zip(stages, executors, strict=True):
             logs = (folder / stage.logs).resolve()
-            is_array = f"{logs}/executor.pik" in contents
-            if is_array or f"{logs}/stats.json" in contents:
-                job = datatroves(contents, retriever, *args)
-                stage.arrays += [job] if is_array else []
-                stage.merge = stage.merge if is_array else job
-                record.write_stages(folder, stages)
-                return ":".join(stage.arrays) if is_array else job
-        raise ValueError("a job of no stage of this run")
+            if f"{logs}/executor.pik" in contents:
+                ranks = json.loads((logs / "ranks_to_run.json").read_text())
+                most = executor.max_array_size if executor.max_array_size > 0 else len(ranks)
+                of_this = ranks[len(stage.arrays) * most * executor.tasks_per_job :]
+                for place, rank in enumerate(of_this[: most * executor.tasks_per_job]):
+                    stage.elements[f"{rank}"] = f"{job}_{place // executor.tasks_per_job}"
+                stage.arrays.append(job)
+                job = ":".join(stage.arrays)
+            elif f"{logs}/stats.json" in contents:
+                stage.merge = job
+        record.write_record(folder, stages)
+        return job
 
     datatrove_slurm.launch_slurm_job = launch
     # Steps travel to the nodes by value, but not the constants of the script that they use: dill
@@ -163,18 +156,15 @@ def _cancel(jobs: list[str]) -> None:
 def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
     """Follow the jobs of the run in a folder to their end, with the tasks done on stderr.
 
-    Raises KitError when a task failed, naming it and its log; what can no longer run is
-    cancelled.
+    What can no longer run is cancelled. Raises KitError that names a task that failed, and its log.
     """
     jobs, shown = jobs_of(folder), ""
     while True:
         waiting = record.in_queue(jobs)
         missing = [executor.get_incomplete_ranks() for executor in executors]
-        progress = "  ".join(
-            f"{executor.job_name} {executor.tasks - len(ranks)}/{executor.tasks}"
-            for executor, ranks in zip(executors, missing, strict=True)
-        )
-        if progress != shown:
+        both = zip(executors, missing, strict=True)
+        done = [f"{e.job_name} {e.tasks - len(ranks)}/{e.tasks}" for e, ranks in both]
+        if (progress := "  ".join(done)) != shown:
             print(progress, file=sys.stderr)
             shown = progress
         stuck = [n for n, why in waiting.items() if "DependencyNeverSatisfied" in why]
@@ -186,11 +176,10 @@ def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
     _cancel(jobs if stuck else [])
     for stage, ranks in zip(record.stages_in(folder), missing, strict=True):
         if ranks:
-            outcome = record.outcomes(jobs).get(stage.elements(folder).get(ranks[0], ""), "")
+            outcome = record.outcomes(jobs).get(stage.elements.get(f"{ranks[0]}", ""), "")
             why, log = stage.why_failed(folder, ranks[0], outcome)
             raise KitError(
                 f"{len(ranks)} of {stage.tasks} tasks of {stage.name} did not complete, the first "
-                f"is task {ranks[0]}: {why}\nIts log: {log}\n"
-                f"Slurm's logs: {folder / stage.slurm_logs}\nMend the cause and run it again with "
+                f"is task {ranks[0]}: {why}\nIts log: {log}\nMend the cause and run it again with "
                 "resume=True: only what did not complete is submitted."
             )

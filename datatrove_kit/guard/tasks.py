@@ -14,7 +14,7 @@ import shlex
 import socket
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
@@ -31,20 +31,19 @@ from datatrove.pipeline.writers.disk_base import DiskWriter
 from fasteners import InterProcessLock
 
 from datatrove_kit.errors import KitError
+from datatrove_kit.guard.jobs import RECORD
 from datatrove_kit.guard.processes import belong_to_parent
 
-#: Files of a run's folder: who is at work in it, and what the run is.
-LOCK, RECORD = "run.lock", "run.json"
-#: Folders of a logging folder, each with a file a rank: who works on it, and what it left.
-OWNERS, CHECKED = "owners", "checked"
+#: The file of a run's folder that says who is at work in it.
+LOCK = "run.lock"
+#: Folders of a logging folder with a file for each rank: who works on it, and what it has done.
+OWNERS, COMPLETIONS = "owners", "completions"
 BLOCK = 1 << 20
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder, which the end of this process frees, however it ends.
-
-    The lock is removed at the end if there is no run in the folder, and so is an empty folder.
 
     Raises KitError that names the run that holds it.
     """
@@ -70,9 +69,6 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-# ---- a task ----------------------------------------------------------------------------------
-
-
 def guard(executor: PipelineExecutor) -> None:
     """Make the tasks of an executor claim, clean and check; here or where Slurm unpickles it."""
     executor._run_for_rank = partial(_run_task, executor)
@@ -89,8 +85,10 @@ def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
     discard(executor, [rank])
     # A copy, since tasks of one Slurm job would add their statistics to those of the one before.
     pipeline, executor.pipeline = executor.pipeline, deepcopy(executor.pipeline)
-    plain = {number: _note(step) for number, step in readers_of(executor)}
-    executor.mark_rank_as_completed = partial(_complete, executor, owner, plain)
+    for _, reader in readers_of(executor):
+        if not hasattr(reader, "accounts"):
+            _note(reader)
+    executor.mark_rank_as_completed = partial(_complete, executor, owner)
     try:
         return type(executor)._run_for_rank(executor, rank, *args, **kwargs)
     except Exception as error:
@@ -101,78 +99,61 @@ def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
         del executor.mark_rank_as_completed
 
 
-def _note(reader: BaseDiskReader) -> dict[str, dict]:
-    """Make a plain reader note what it reads of each file; a tolerant one has its own accounts."""
-    accounts: dict[str, dict] = {}
-    read_file = reader.read_file
+def _note(reader: BaseDiskReader) -> None:
+    """Make a plain reader note what it reads, in accounts such as a tolerant one has."""
+    reader.accounts, read_file = {}, reader.read_file
 
     def read_and_note(name: str):
-        nothing = {"rejected": {}, "skipped": {}, "damage": [], "to_end": False}
-        new = {"times": 0, "records": None, "documents": 0, **nothing}
-        account = accounts.setdefault(name, new)
+        counts = {what: {} for what in ("rejected", "skipped", "noticed")}
+        new = {"times": 0, "records": None, "documents": 0, **counts, "damage": [], "to_end": False}
+        account = reader.accounts.setdefault(name, new)
         account["times"] += 1
-        try:
-            for document in read_file(name):
-                account["documents"] += 1
-                yield document
-            account["to_end"] = True
-        except GeneratorExit:  # at the document after the last one that ``limit`` allows
-            account["documents"] -= 1
-            raise
+        for document in read_file(name):
+            yield document
+            account["documents"] += 1  # not of the one after the last that ``limit`` allows
+        account["to_end"] = True
 
-    if not hasattr(reader, "accounts"):
-        reader.read_file = read_and_note
-    return accounts
+    reader.read_file = read_and_note
 
 
-def _complete(executor: PipelineExecutor, owner: str, plain: dict, rank: int) -> None:
-    """Mark a rank as completed, once its files hold what its writers counted.
-
-    Raises RuntimeError when they do not, or when another process has claimed the rank since.
-    """
-    found: dict[str, dict[str, dict]] = {}
+def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
+    """Mark a rank as completed, by a report of its files, once they hold what was counted."""
+    wrote: dict[str, dict[str, dict]] = {path: {} for path in output_folders(executor)}
     for folder, name in files_of(executor, [rank]):
-        found.setdefault(folder.path, {})[name] = read_back(folder, name)
+        wrote[folder.path][name] = read_back(folder, name)
     counted: Counter = Counter()
     for step in _writing(executor):
-        if isinstance(step, DiskWriter):
-            total = step.stats.stats.get("total")
-            counted[step.output_folder.path] += int(total.total) if total else 0
+        if isinstance(step, DiskWriter) and (total := step.stats.stats.get("total")):
+            counted[step.output_folder.path] += int(total.total)
     for path, number in counted.items():
-        there = sum(file.get("documents", 0) for file in found.get(path, {}).values())
+        there = sum(file.get("documents", 0) for file in wrote[path].values())
         if there != number:
             raise RuntimeError(f"task {rank} wrote {number} documents to {path}; {there} are there")
-    read = {n: getattr(step, "accounts", plain[n]) for n, step in readers_of(executor)}
+    read = {number: reader.accounts for number, reader in readers_of(executor)}
     for number, reader in readers_of(executor):
         for name, account in read[number].items():
             _balance(reader, name, account)
-    wrote = {_relative(executor, path): files for path, files in found.items()}
-    if executor.logging_dir.read_text(f"{OWNERS}/{rank:05d}") != owner:
+    logs, report = executor.logging_dir, {"read": read, "wrote": [*wrote.values()]}
+    if logs.read_text(f"{OWNERS}/{rank:05d}") != owner:
         raise RuntimeError(f"another process has taken over task {rank}: this one ends")
-    with executor.logging_dir.open(f"{CHECKED}/{rank:05d}.json", "w") as stream:
-        json.dump({"read": read, "wrote": wrote}, stream)
-    type(executor).mark_rank_as_completed(executor, rank)
+    with logs.open(f"{COMPLETIONS}/{rank:05d}.part", "w") as stream:
+        json.dump(report, stream)
+    logs.mv(f"{COMPLETIONS}/{rank:05d}.part", f"{COMPLETIONS}/{rank:05d}")  # whole or not at all
 
 
 def _balance(reader: BaseDiskReader, name: str, account: dict) -> None:
     """See that each record of a file is accounted for; of a plain reader, count them for that."""
-    if hasattr(reader, "accounts"):
-        counted = (*account["rejected"].values(), *account["skipped"].values())
-        if account["records"] != (known := account["documents"] + sum(counted)):
-            raise RuntimeError(f"{name} has {account['records']} records, {known} accounted for")
-        return
-    if account["to_end"] and reader.data_folder.is_local() and not has_own_adapter(reader):
+    # An adapter of the user's may drop records as it likes.
+    stock = reader.adapter.__func__ is type(reader)._default_adapter
+    if account["records"] is None and account["to_end"] and stock and reader.data_folder.is_local():
         account["records"] = _records(reader, name)
-    if account["records"] not in (None, account["documents"]):
+    known = account["documents"] + sum(account["rejected"].values())
+    known += sum(account["skipped"].values())
+    if account["records"] not in (None, known):
         account["damage"].append(
             f"it has {account['records']} records, of which {type(reader).__name__} gave "
-            f"{account['documents']}; tolerant() says which it could not read, and why"
+            f"{known}; tolerant() says which it could not read, and why"
         )
-
-
-def has_own_adapter(reader: BaseDiskReader) -> bool:
-    """Whether a reader has an adapter of the user's, which may drop records as it likes."""
-    return reader.adapter.__func__ is not type(reader)._default_adapter
 
 
 def _records(reader: BaseDiskReader, name: str) -> int | None:
@@ -186,10 +167,7 @@ def _records(reader: BaseDiskReader, name: str) -> int | None:
 
 
 def read_back(folder: DataFolder, name: str) -> dict[str, int]:
-    """Read a file to its end; returns its ``bytes`` and, where it holds them, ``documents``.
-
-    Raises whatever reading a damaged file raises, or ValueError.
-    """
+    """Read a file to its end, or raise; its ``bytes`` and, where it holds them, ``documents``."""
     folder.invalidate_cache()
     found = {"bytes": folder.info(name)["size"]}
     if re.search(r"\.(jsonl?\.(gz|zst)|jsonl)$", name):
@@ -213,11 +191,6 @@ def read_back(folder: DataFolder, name: str) -> dict[str, int]:
         if found["bytes"] != expected:
             raise ValueError(f"{name} has {found['bytes']} bytes, its metadata say {expected}")
     return found
-
-
-def _relative(executor: PipelineExecutor, path: str) -> str:
-    """A path seen from the logging folder, so that a run may be moved; of a store it stays."""
-    return os.path.relpath(path, executor.logging_dir.path) if os.path.isabs(path) else path
 
 
 def readers_of(executor: PipelineExecutor) -> list[tuple[int, BaseDiskReader]]:
@@ -261,48 +234,41 @@ def files_of(executor: PipelineExecutor, ranks: Iterable[int]) -> Iterator[tuple
                 yield folder, name
 
 
-def discard(executor: PipelineExecutor, ranks: Iterable[int]) -> None:
+def discard(executor: PipelineExecutor, ranks: Iterable[int] | None = None) -> None:
     """Remove what tasks have written that did not complete; it may look whole and is not.
 
     Removed, not written over: a process that still writes to such a file, on a node that Slurm has
     lost, then writes to a file without a name.
     """
+    ranks = executor.get_incomplete_ranks() if ranks is None else ranks
     for folder, name in list(files_of(executor, ranks)):
         folder.rm_file(name)
 
 
-# ---- after -----------------------------------------------------------------------------------
+def examine(executor: PipelineExecutor, known: dict) -> dict[int, list[tuple[str, dict]]]:
+    """Check a finished executor; returns for each reader the files its tasks read, with accounts.
 
-
-def examine(
-    executor: PipelineExecutor, known: dict[str, dict[str, dict[str, int]]]
-) -> list[dict[int, dict]]:
-    """Check a finished executor; returns for each rank the accounts of its files, by step.
-
-    Args:
-        known: for each output folder of the run the files in it, as ``read_back`` found them;
-            added to.
+    For each output folder ``known`` gets the files in it, as ``read_back`` found them.
 
     Raises KitError when a rank is incomplete, or when there are other files than its tasks left.
     """
-    logs, read = executor.logging_dir, []
+    logs, outputs, read = executor.logging_dir, output_folders(executor), defaultdict(list)
     if missing := executor.get_incomplete_ranks():
         raise KitError(
             f"{len(missing)} of {executor.world_size} tasks of {logs.path} did not complete: run "
             "it again with resume=True."
         )
     for rank in range(executor.world_size):
-        report = json.loads(logs.read_text(f"{CHECKED}/{rank:05d}.json"))
-        read.append({int(number): accounts for number, accounts in report["read"].items()})
-        for path, files in report["wrote"].items():
-            if path.startswith(os.pardir):
-                path = os.path.normpath(os.path.join(logs.path, path))
+        report = json.loads(logs.read_text(f"{COMPLETIONS}/{rank:05d}"))
+        for number, accounts in report["read"].items():
+            read[int(number)] += accounts.items()
+        for path, files in zip(outputs, report["wrote"], strict=True):
             known.setdefault(path, {}).update(files)
-    for path, (_, folder) in output_folders(executor).items():
+    for path, (_, folder) in outputs.items():
         folder.invalidate_cache()
         listing = folder.find("", detail=True) if folder.exists("") else {}
         there = {n: i["size"] for n, i in listing.items() if i["type"] == "file"}
-        left = {n: file["bytes"] for n, file in known.get(path, {}).items()}
+        left = {n: file["bytes"] for n, file in known[path].items()}
         if wrong := sorted(n for n in there | left if there.get(n) != left.get(n)):
             raise KitError(
                 f"{path} does not hold what the tasks left there: {', '.join(wrong[:5])} came, went"

@@ -11,9 +11,9 @@ from fasteners import InterProcessReaderWriterLock
 from tabulate import tabulate
 
 from datatrove_kit.errors import KitError
-from datatrove_kit.guard.jobs import Stage, in_queue, jobs_of, outcomes, stages_in
+from datatrove_kit.guard.jobs import Stage, in_queue, jobs_of, outcomes, read_record, stages_in
 from datatrove_kit.guard.runs import FINDINGS, SUCCESS
-from datatrove_kit.guard.tasks import LOCK, OWNERS, RECORD
+from datatrove_kit.guard.tasks import COMPLETIONS, LOCK, OWNERS
 
 STATES = ("complete", "failed", "running", "waiting")
 #: Failed tasks that are shown, and characters of each error.
@@ -27,48 +27,45 @@ MEANS = {
 
 
 @dataclass
-class Progress:
-    """How far a stage is: the state of each rank, why it waits, and the error of each failed."""
+class Run:
+    """What is known of a run now; ``states`` are those of its tasks, of all stages together."""
 
-    stage: Stage
-    states: dict[int, str] = field(default_factory=dict)
-    reasons: Counter = field(default_factory=Counter)
-    errors: dict[int, tuple[str, Path]] = field(default_factory=dict)
-
-    def row(self) -> list:
-        """Name, tasks, number of tasks in each state, and why they wait."""
-        why = [f"{r} ({MEANS[r]})" if r in MEANS else r for r, _ in self.reasons.most_common()]
-        states = Counter(self.states.values())
-        numbers = [states[state] for state in STATES]
-        return [self.stage.name, self.stage.tasks, *numbers, ", ".join(why)]
+    folder: Path
+    queue: dict[str, str]
+    outcomes: dict[str, str]
+    alive: bool
+    states: Counter = field(default_factory=Counter)
 
 
-def show_status(run: str) -> None:
+def show_status(folder: str) -> None:
     """Print the state of the run in a folder; looks and changes nothing.
 
     Raises KitError when there is no run in it.
     """
-    folder = Path(run)
-    if not (folder / RECORD).exists():
-        found = sorted(str(path.parent) for path in folder.glob(f"**/{RECORD}"))
-        raise KitError(
-            f"there is no run in {run}: give the folder that a run writes to"
-            + (f", such as {found[0]}." if found else f" (it holds {RECORD}).")
-        )
-    jobs = jobs_of(folder)
-    queue, ended, alive = in_queue(jobs), outcomes(jobs), _is_held(folder)
-    stages = [_progress(folder, stage, queue, ended, alive) for stage in stages_in(folder)]
-    print(f"{folder}\nstarted by: {json.loads((folder / RECORD).read_text())['command']}")
-    rows = tabulate([p.row() for p in stages], ["stage", "tasks", *STATES, "why they wait"])
-    print(f"\nStages\n\n{rows}")
-    failed = [(p.stage.name, rank, *error) for p in stages for rank, error in p.errors.items()]
+    path, jobs = Path(folder), jobs_of(Path(folder))
+    if not (record := read_record(path)):
+        others = sorted(str(found.parent) for found in path.glob("**/run.json"))
+        such = f", such as {others[0]}" if others else ""
+        raise KitError(f"there is no run in {folder}: give the folder that a run writes to{such}.")
+    run = Run(path, in_queue(jobs), outcomes(jobs), _is_held(path))
+    print(f"{path}\nstarted by: {record['command']}")
+    rows, failed = [], []
+    for stage in stages_in(path):
+        tasks = _tasks(run, stage)
+        states = Counter(state for state, _ in tasks)
+        run.states += states
+        reasons = Counter(why for state, why in tasks if state == "waiting").most_common()
+        why = ", ".join(f"{r} ({MEANS[r]})" if r in MEANS else r for r, _ in reasons)
+        rows.append([stage.name, stage.tasks, *(states[state] for state in STATES), why])
+        for rank in [rank for rank, (state, _) in enumerate(tasks) if state == "failed"]:
+            outcome = run.outcomes.get(stage.elements.get(f"{rank}"), "")
+            error, log = stage.why_failed(path, rank, outcome)
+            failed.append([stage.name, rank, error[:WIDTH], log])
+    print(f"\nStages\n\n{tabulate(rows, ['stage', 'tasks', *STATES, 'why they wait'])}")
     if failed:
-        rows = [[name, rank, why[:WIDTH]] for name, rank, why, _ in failed[:SHOWN]]
-        print(f"\nFailed tasks\n\n{tabulate(rows, ['stage', 'task', 'error'])}")
-        if len(failed) > SHOWN:
-            print(f"... and {len(failed) - SHOWN} more")
-        print(f"\nThe log of the first: {failed[0][3]}")
-    print(f"\nNext: {_next(folder, stages, queue, alive)}")
+        table = tabulate([row[:3] for row in failed[:SHOWN]], ["stage", "task", "error"])
+        print(f"\nFailed tasks\n\n{table}\n\nThe log of the first: {failed[0][3]}")
+    print(f"\nNext: {_next(run, jobs)}")
 
 
 def _is_held(folder: Path) -> bool:
@@ -76,72 +73,61 @@ def _is_held(folder: Path) -> bool:
     if not (folder / LOCK).exists():
         return False
     lock = InterProcessReaderWriterLock(folder / LOCK)
-    if lock.acquire_read_lock(blocking=False):
+    if free := lock.acquire_read_lock(blocking=False):
         lock.release_read_lock()
-        return False
-    return True
+    return not free
 
 
-def _progress(
-    folder: Path, stage: Stage, queue: dict[str, str], ended: dict[str, str], alive: bool
-) -> Progress:
-    progress = Progress(stage)
-    logs, elements, first = folder / stage.logs, stage.elements(folder), {}
+def _tasks(run: Run, stage: Stage) -> list[tuple[str, str]]:
+    """State of each task of a stage, and why it waits."""
+    logs, found, first = run.folder / stage.logs, [], {}
     for rank in range(stage.tasks):
-        element = elements.get(rank, "")
-        if (logs / f"completions/{rank:05d}").exists():
-            state, reason = "complete", ""
-        elif element in first:  # a job runs its tasks one after the other
+        element = stage.elements.get(f"{rank}")
+        if (logs / COMPLETIONS / f"{rank:05d}").exists():
+            found.append(("complete", ""))
+        elif not element:
+            found.append(_here(run, logs / OWNERS / f"{rank:05d}"))
+        elif element not in first:
+            has_log = stage.slurm_log(run.folder, rank).is_file()
+            found.append(_on_slurm(run.queue.get(element), run.outcomes.get(element), has_log))
+            first[element] = found[-1]
+        else:  # a job runs its tasks one after the other
             waits = first[element][0] == "waiting"
-            state, reason = first[element] if waits else ("waiting", "for another task of its job")
-        elif element:
-            log, queued = stage.slurm_log(folder, rank).is_file(), queue.get(element, "")
-            state, reason = first[element] = _on_slurm(queued, ended.get(element, ""), log)
-        else:
-            state, reason = _here(folder, logs / OWNERS / f"{rank:05d}", alive)
-        progress.states[rank] = state
-        if state == "waiting":
-            progress.reasons[reason] += 1
-        if state == "failed":
-            progress.errors[rank] = stage.why_failed(folder, rank, ended.get(element, ""))
-    return progress
+            found.append(first[element] if waits else ("waiting", "for another task of its job"))
+    return found
 
 
-def _on_slurm(queued: str, outcome: str, has_log: bool) -> tuple[str, str]:
-    """State of a task by its job, and why it waits."""
-    if queued.startswith("PENDING"):
-        return "waiting", queued.split(maxsplit=1)[1]
+def _on_slurm(queued: str | None, outcome: str | None, has_log: bool) -> tuple[str, str]:
     if queued:
-        return "running", ""
-    if has_log or outcome not in ("CANCELLED", "PENDING", ""):
+        state, reason = queued.split(maxsplit=1)
+        return ("waiting", reason) if state == "PENDING" else ("running", "")
+    if has_log or outcome not in ("CANCELLED", "PENDING", None):
         return "failed", ""
     return "waiting", "its job was cancelled" if outcome == "CANCELLED" else "not in the queue"
 
 
-def _here(folder: Path, claim: Path, alive: bool) -> tuple[str, str]:
-    """State of a task without Slurm, and why it waits."""
-    # A run that is resumed writes its lock anew; what was claimed before waits again.
+def _here(run: Run, claim: Path) -> tuple[str, str]:
+    """Of a task without Slurm; what was claimed before the run was resumed waits again."""
     claimed = claim.exists()
-    if alive and claimed and claim.stat().st_mtime >= (folder / LOCK).stat().st_mtime:
+    if run.alive and claimed and claim.stat().st_mtime >= (run.folder / LOCK).stat().st_mtime:
         return "running", ""
-    if claimed and not alive:
+    if claimed and not run.alive:
         return "failed", ""
-    return "waiting", "for a worker" if alive else "the run has stopped"
+    return "waiting", "for a worker" if run.alive else "the run has stopped"
 
 
-def _next(folder: Path, stages: list[Progress], queue: dict[str, str], alive: bool) -> str:
-    if (folder / SUCCESS).exists():
+def _next(run: Run, jobs: list[str]) -> str:
+    if (run.folder / SUCCESS).exists():
         return "nothing, the run is whole."
-    total = Counter(state for p in stages for state in p.states.values())
-    moving = [name for name, why in queue.items() if not why.startswith("PENDING Dependency")]
-    mend = "mend the cause, " if total["failed"] else ""
-    if moving or (queue and not mend) or (alive and not queue):
-        if moving and all(queue[name] == "PENDING BeginTime" for name in moving):
+    moving = [name for name, why in run.queue.items() if not why.startswith("PENDING Dependency")]
+    mend = "mend the cause, " if run.states["failed"] else ""
+    if moving or (run.queue and not mend) or (run.alive and not run.queue):
+        if moving and all(run.queue[name] == "PENDING BeginTime" for name in moving):
             return f"wait two minutes, or: scontrol update JobId={moving[0]} StartTime=now"
         return f"{mend}wait, and look again."
-    if queue:
-        mend += f"scancel {' '.join(jobs_of(folder))}, "
-    if not mend and not total["waiting"] and (folder / FINDINGS).exists():
-        error = json.loads((folder / FINDINGS).read_text()).get("error", "")
-        return error or "run it again with resume=True."
+    if run.queue:
+        mend += f"scancel {' '.join(jobs)}, "
+    findings = run.folder / FINDINGS
+    if not mend and not run.states["waiting"] and findings.exists():
+        return json.loads(findings.read_text()).get("error", "run it again with resume=True.")
     return f"{mend}run it again with resume=True."

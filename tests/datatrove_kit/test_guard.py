@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 import subprocess
 import sys
 import zlib
@@ -177,7 +178,7 @@ def test_a_run_in_good_order(writer, tmp_path):
     done = executor(tmp_path, writer=writer)
     done.run()
     known: dict = {}
-    assert examine(done, known) == [{}, {}]  # no reader, so nothing was read
+    assert examine(done, known) == {}  # no reader, so nothing was read
     out = tmp_path / "out"
     sizes = {name: file["bytes"] for name, file in known[str(out)].items()}
     assert sizes == {p.name: p.stat().st_size for p in out.iterdir()}
@@ -219,7 +220,7 @@ def test_what_an_attempt_left_is_removed_before_the_next(tmp_path):
     again = executor(tmp_path)
     assert [name for _, name in files_of(again, [1])] == ["00001.jsonl.gz", "below/00001.jsonl.gz"]
     again.run()
-    assert examine(again, {}) == [{}, {}]
+    assert examine(again, {}) == {}
     assert not (tmp_path / "out/below/00001.jsonl.gz").exists()
     assert (tmp_path / "out/00000.jsonl.gz").stat().st_ino == before.st_ino
 
@@ -404,7 +405,7 @@ def test_changes_of_input_and_versions_are_named():
         ({"logging_dir": "elsewhere"}, "needs a logging folder of its own below"),
         ({"logging_dir": "{run}"}, "needs a logging folder of its own below"),
         ({"skip_completed": False}, "skip_completed=False"),
-        ({"local_tasks": 1}, "local_tasks run tasks again or in part"),
+        ({"local_tasks": 1}, "local_tasks run a part"),
         ({"logging_dir": "{run}/out/logs"}, "holds"),
     ],
 )
@@ -524,7 +525,7 @@ def blank(data: Path) -> None:
     ("harm", "reading", "words", "documents"),
     [
         (link, {}, "not read: more/3.jsonl", 80),
-        (hidden, {}, r"read and no input: .trash/old.jsonl \(hidden\)", 60),
+        (hidden, {}, "read and no input: .trash/old.jsonl", 60),
         (blank, {"paths_file": "paths"}, "not read:  0.jsonl; read twice: 0.jsonl", 80),
     ],
 )
@@ -574,8 +575,44 @@ def test_input_that_changes_while_it_is_read(data, tmp_path):
 
 
 def test_nothing_that_can_be_read(data, tmp_path):
-    with pytest.raises(KitError, match='Text is read from the field "txt": text_key= names'):
+    with pytest.raises(KitError, match=r"no document came to .*has 20 records.*\n.* as text_key"):
         copied(data, tmp_path / "run", text_key="txt")
+    out = tmp_path / "again"
+    with pytest.raises(KitError, match=r"no document came to .*kept\. 60 records: no text"):
+        copied(data, out, tolerantly(out), text_key="txt")
+
+
+def test_input_and_output_lie_apart(data):
+    for out in (data, data / "run"):
+        with pytest.raises(KitError, match=r"must lie apart|holds files that no run wrote"):
+            copied(data, out)
+    assert sorted(p.name for p in data.iterdir()) == [f"{number}.jsonl" for number in range(3)]
+
+
+def test_a_whole_run_without_its_folders_in_between(data, tmp_path):
+    """They are removed to make room: then there is nothing to resume, and the run stays whole."""
+    out = tmp_path / "run"
+
+    def chain() -> list:
+        steps = {
+            "first": [JsonlReader(str(data)), JsonlWriter(f"{out}/first")],
+            "second": [JsonlReader(f"{out}/first"), JsonlWriter(f"{out}/second")],
+        }
+        return [
+            LocalPipelineExecutor(pipeline, 2, 1, logging_dir=f"{out}/logs/{name}")
+            for name, pipeline in steps.items()
+        ]
+
+    guard.run(chain(), out)
+    findings = (out / "check.json").read_text()
+    assert [counts[-1]["total"] for counts in guard.run(chain(), out, resume=True)] == [60, 60]
+    shutil.rmtree(out / "first")
+    with pytest.raises(
+        KitError, match=r"the run was whole: nothing to resume\. Since then: .*first"
+    ):
+        guard.run(chain(), out, resume=True)
+    assert (out / "_SUCCESS").exists()
+    assert (out / "check.json").read_text() == findings
 
 
 def test_two_folders_with_files_of_one_name(data, tmp_path, capsys):
@@ -658,7 +695,7 @@ def test_a_document_without_text_between_two_stages(own_adapter, data, tmp_path)
     if own_adapter:
         assert guard.run(stages, out)[1][1]["total"] == 40
     else:
-        with pytest.raises(KitError, match=r"40 documents were .*, and 60 had been"):
+        with pytest.raises(KitError, match=r"it has 20 records, of which JsonlReader gave 0"):
             guard.run(stages, out)
 
 

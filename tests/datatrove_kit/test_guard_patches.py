@@ -125,7 +125,7 @@ def test_a_chain_is_submitted_by_launch_slurm_job(tmp_path, monkeypatch):
     assert waits == [[], ["--dependency=afterany:101"], [], ["--dependency=afterok:101:102"], []]
     assert "--dependency=afterok:101:102\n" in launched[2][0]
     assert "launch_pickled_pipeline" in launched[3][0]
-    stages = json.loads((tmp_path / "stages.json").read_text())
+    stages = json.loads((tmp_path / "run.json").read_text())["stages"]
     assert [(s["arrays"], s["merge"]) for s in stages] == [
         (["101", "102"], "103"),
         (["104"], "105"),

@@ -23,7 +23,7 @@ from warcio.warcwriter import WARCWriter
 SCRIPTS = Path(__file__).parent / "scripts"
 DEADLINE_SECONDS = 120
 #: What tells about the run, and not about the documents.
-ABOUT_THE_RUN = ("logs", "run.json", "run.lock", "check.json", "stages.json", "_SUCCESS")
+ABOUT_THE_RUN = ("logs", "run.json", "run.lock", "check.json", "_SUCCESS")
 SHARDS, DOCUMENTS = 4, 200  # in each
 #: The hundredth document of each task, when all its files are open.
 AT = {rank: f"c-0000{rank}/100" for rank in range(SHARDS)}

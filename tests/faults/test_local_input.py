@@ -41,7 +41,7 @@ def assert_damaged(done: Finished, names: list[str], *words: str) -> None:
     """The run came to its end, says that it is not whole and why, and fails."""
     assert done.code == 1, done.stderr[-3000:]
     assert "The run is not whole." in done.stdout
-    assert done.error.startswith("not all of the input could be read; what could is in the output")
+    assert done.error.startswith("part of the input could not be read to its end; what could is in")
     assert all(word in done.error for word in (*(f"\n{n}: " for n in names), *words)), done.error
     assert done.error.endswith(
         "Fetch these files again, or take them out, and run it with overwrite=True.\n"

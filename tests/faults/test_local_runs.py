@@ -99,8 +99,9 @@ def test_a_killed_worker(drill, filtered):
     done = drill.end()
     assert_failed(
         done,
-        "KitError: a process of the run was killed, often for want of memory. What its task wrote "
-        "was removed. Run it again with resume=True; with fewer workers each has more memory.",
+        "KitError: 2 of 4 tasks did not complete, and what they wrote was removed. The first error "
+        "was Stopped: a process of the run was killed, often for want of memory: with fewer "
+        "workers each has more",
     )
     assert_rest_is_whole(done.folder)
     drill.mend()

@@ -135,7 +135,7 @@ def test_submitted_twice(breakable, tmp_path, texts, filtered):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"partition": "lerm"}, "there is no partition 'lerm'; this cluster has learn."),
+        ({"partition": "lerm"}, "invalid partition specified: lerm"),
         ({"time": "soon"}, "Invalid --time specification"),
         ({"mem_per_cpu_gb": 4000}, "Slurm would not run the stage filter: "),
         ({"env_command": "source /nowhere/activate"}, "/nowhere/activate: No such file"),
