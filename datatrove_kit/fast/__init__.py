@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import copy, deepcopy
 
-from datatrove.pipeline import filters, stats
+from datatrove.pipeline import filters
 from datatrove.pipeline.dedup import MinhashDedupSignature
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.extractors.base import BaseExtractor
@@ -32,8 +32,6 @@ TOKENIZER = {
     filters.GopherQualityFilter: "language",
     filters.C4QualityFilter: "language",
     filters.FineWebQualityFilter: "language",
-    stats.WordStats: "language",
-    stats.SentenceStats: "language",
     MinhashDedupSignature: "word_tokenizer",
 }
 
@@ -42,30 +40,24 @@ def fast(pipeline: Iterable) -> list:
     """The same pipeline with faster steps: the same documents, reasons and statistics.
 
     Trafilatura, URLFilter, GopherRepetitionFilter and MinhashDedupSignature become faster classes
-    of the kit. Steps that split English words or sentences (the last two, GopherQualityFilter,
-    C4QualityFilter, FineWebQualityFilter, WordStats and SentenceStats) get a faster tokenizer.
-    Other languages keep DataTrove's tokenizer and its MinhashDedupSignature.
-
-    Args:
-        pipeline: constructed steps. A replaced step keeps all that it was given: arguments, name,
-            exclusion writer, and attributes that were set afterwards.
+    of the kit, and steps that split English words or sentences get a faster tokenizer. Other
+    languages keep DataTrove's tokenizer and its MinhashDedupSignature. A replaced step keeps all
+    that it was given, also after it was made.
 
     Returns a new list. The steps of ``pipeline`` are not changed. Steps of other classes, and of
     subclasses of these, are taken over as they are.
     """
-    return [_faster(step) for step in pipeline]
-
-
-def _faster(step):
-    kind = type(step)
-    splits_english = kind in TOKENIZER and step.language == Languages.english
-    if not splits_english and (kind not in FASTER or kind is MinhashDedupSignature):
-        return step
-    quick = copy(step)
-    quick.__class__ = FASTER.get(kind, kind)
-    quick.stats = deepcopy(step.stats)
-    if splits_english:
-        setattr(quick, TOKENIZER[kind], english_tokenizer())
+    quick = []
+    for step in pipeline:
+        kind = type(step)
+        splits_english = kind in TOKENIZER and step.language == Languages.english
+        if splits_english or (kind in FASTER and kind is not MinhashDedupSignature):
+            step = copy(step)
+            step.__class__ = FASTER.get(kind, kind)
+            step.stats = deepcopy(step.stats)
+        if splits_english:
+            setattr(step, TOKENIZER[kind], english_tokenizer())
+        quick.append(step)
     return quick
 
 
@@ -73,32 +65,29 @@ def early(
     pipeline: Iterable,
     languages: list[str] | str,
     language_threshold: float = 0.1,
-    min_length: int = 200,
     exclusion_writer: DiskWriter | None = None,
 ) -> list:
     """What ``fast`` gives, with a filter that drops pages in other languages before extraction.
 
     The filter stands right before the first extractor. It asks the model of the pipeline's
-    LanguageFilter, or DataTrove's default model where the pipeline has none. Few documents may
-    get lost: a page is judged by the first 2,000 characters of its visible text.
+    LanguageFilter, or DataTrove's default model where the pipeline has none. The LanguageFilter
+    decides about all pages that are not dropped here, so that no document is added. Few may get
+    lost: a page is judged by the first 2,000 characters of its visible text, if it has 200.
 
     Args:
-        languages, language_threshold, min_length, exclusion_writer: as of EarlyLanguageFilter.
+        languages: codes that the model uses, such as ``en``.
+        language_threshold: a page is kept when a wanted language has at least this score; well
+            below that of the LanguageFilter, since here menus are read as well.
+        exclusion_writer: gets dropped pages with the text that was looked at.
 
     Raises KitError for a pipeline without an extractor.
     """
     steps = fast(pipeline)
     place = next((i for i, step in enumerate(steps) if isinstance(step, BaseExtractor)), None)
     if place is None:
-        raise KitError(
-            "early() puts a language filter before the extractor, and this pipeline has none: "
-            "add Trafilatura, or take fast()."
-        )
-    step = EarlyLanguageFilter(languages, language_threshold, min_length, exclusion_writer)
-    for late in steps:
-        if isinstance(late, filters.LanguageFilter):
-            step.model = copy(late.model)
-            step.model.languages = step.languages
-            break
-    steps.insert(place, step)
-    return steps
+        raise KitError("early() filters before an extractor, and there is none: take fast().")
+    step = EarlyLanguageFilter(languages, language_threshold, exclusion_writer)
+    if late := next((late for late in steps if isinstance(late, filters.LanguageFilter)), None):
+        step.model = copy(late.model)
+        step.model.languages = step.languages
+    return [*steps[:place], step, *steps[place:]]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from html import unescape
 
 from datatrove.data import Document
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.filters import LanguageFilter
-from datatrove.pipeline.writers.disk_base import DiskWriter
 from lxml import etree
 from trafilatura import xpaths
 
@@ -25,8 +22,8 @@ FORM = re.compile(
     r"\[(?P<tests>(?:(?! and |not\(|\]).)*)\](\)?\[1\])?\s*",
     re.DOTALL,
 )
-#: Characters of a page's text that its language is told from.
-LOOKED_AT = 2000
+#: Characters of a page's text that its language is told from, at least and at most.
+MIN_LENGTH, LOOKED_AT = 200, 2000
 # Elements whose text a reader does not see, or that are menus.
 HIDING = re.compile(
     r"<(?P<end>/?)(?P<name>script|style|noscript|template|svg|select|iframe|nav|header|footer)\b"
@@ -39,9 +36,8 @@ TAG = re.compile(r"<[^<>]*>")
 class RememberedXPath:
     """An XPath expression that finds elements by any one of a number of attributes, with a memory.
 
-    The expression is asked once for each value of an attribute, on an element made for it, instead
-    of once for each element. Elements come in the order of the document, all of them where the
-    expression gives the first alone.
+    The expression is asked once for each value of an attribute, on an element made for it. Elements
+    come in the order of the document, all of them where the expression gives the first alone.
     """
 
     def __init__(self, expression: etree.XPath):
@@ -72,65 +68,37 @@ class RememberedXPath:
 
 
 @cache
-def _remembered(expression: etree.XPath) -> etree.XPath | RememberedXPath:
-    return RememberedXPath(expression) if FORM.fullmatch(expression.path) else expression
-
-
-@contextmanager
-def remembered_xpaths() -> Iterator[None]:
-    """Trafilatura's expressions with a memory, in this process, for the time of the block."""
-    before = [list(expressions) for expressions in LISTS]
-    try:
-        for expressions in LISTS:
-            expressions[:] = map(_remembered, expressions)
-        yield
-    finally:
-        for expressions, stock in zip(LISTS, before, strict=True):
-            expressions[:] = stock
+def remember_xpaths() -> None:
+    """Give all of Trafilatura's expressions in this process a memory."""
+    for expressions in LISTS:
+        expressions[:] = [RememberedXPath(x) if FORM.fullmatch(x.path) else x for x in expressions]
 
 
 class FastTrafilatura(Trafilatura):
     """DataTrove's Trafilatura step with the same texts.
 
     Half of Trafilatura's time goes into XPath expressions that test every element of a page for
-    150 words in its ``class`` and ``id``; here each value is tested once.
+    150 words in its ``class`` and ``id``; here each value is tested once. DataTrove extracts in a
+    process of its own, and nothing else runs there.
     """
 
     def extract(self, text: str) -> str | None:
-        with remembered_xpaths():
-            return super().extract(text)
+        remember_xpaths()
+        return super().extract(text)
 
 
 class EarlyLanguageFilter(LanguageFilter):
     """Drops pages that are surely in another language before their text is extracted.
 
     It sees HTML. The visible text, without menus and scripts, costs a twentieth of Trafilatura's
-    time. The LanguageFilter after the extractor decides about all pages that are not dropped here,
-    so that no document is added.
-
-    Args:
-        languages: codes that the model uses, such as ``en``.
-        language_threshold: a page is kept when a wanted language has at least this score; well
-            below that of the filter after the extractor, since here menus are read as well.
-        min_length: characters of visible text below which a page is kept.
-        exclusion_writer: gets dropped pages with the text that was looked at.
+    time. See ``datatrove_kit.fast.early``.
     """
 
     name = "Early language ID"
 
-    def __init__(
-        self,
-        languages: list[str] | str,
-        language_threshold: float = 0.1,
-        min_length: int = 200,
-        exclusion_writer: DiskWriter | None = None,
-    ):
-        super().__init__(languages, language_threshold, exclusion_writer)
-        self.min_length = min_length
-
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         text = visible_text(doc.text)
-        if len(text) < self.min_length:
+        if len(text) < MIN_LENGTH:
             return True
         (language, score), wanted = self.model.predict(Document(text, doc.id))
         if max(wanted.values()) >= self.language_threshold:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -23,8 +21,7 @@ from datatrove_kit.fast.words import REMEMBERED
 MERSENNE_PRIME = np.uint64(2**61 - 1)
 # Shingles that are hashed at a time: what 112 hashes of them take fits a processor's cache.
 BLOCK = 256
-DEPENDENT = object()
-# Documents that are written at a time.
+# Documents whose words are split, then hashed, then written: each step finds its data in the cache.
 BATCH = 512
 
 
@@ -34,26 +31,18 @@ class FastMinhashSignature(MinhashDedupSignature):
     ``word_tokenizer`` is a PieceTokenizer. The step remembers the normalized words of each piece of
     text, cuts the shingles out of one string of bytes, takes the remainder of the Mersenne prime
     2^61 - 1 by a shift and an addition instead of a division, and writes many documents at a time.
-    The other stages take its files as they are.
     """
 
-    @cached_property
-    def _hash_bytes(self) -> Callable[[bytes], int]:
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> None:
         hash_bytes = create_hash_func(self.config.hash_config, bytes)
-        # The same, without a call in between.
-        return xxh64_intdigest if hash_bytes is xxhash64 else hash_bytes
-
-    @cached_property
-    def _normalized(self) -> dict[str, bytes | object]:
-        """Normalized words of each piece of text, joined by blanks, in UTF-8.
-
-        DEPENDENT for a piece whose words may depend on what is beside it.
-        """
-        return {}
-
-    def __getstate__(self):
-        forgotten = ("_hash_bytes", "_normalized")
-        return {name: value for name, value in self.__dict__.items() if name not in forgotten}
+        # DataTrove's function for 64 bits calls this one.
+        self._hash_bytes = xxh64_intdigest if hash_bytes is xxhash64 else hash_bytes
+        #: Normalized words of each piece of text, joined by blanks, in UTF-8; None where they may
+        #: depend on what is beside the piece.
+        self._normalized: dict[str, bytes | None] = {}
+        self._data = data
+        super().run(None, rank, world_size)
+        del self._data, self._normalized
 
     def _learn(self, pieces: list[str]) -> None:
         missing = set(pieces).difference(self._normalized)
@@ -67,30 +56,26 @@ class FastMinhashSignature(MinhashDedupSignature):
         parts = [line.split() for line in lines]
         self.word_tokenizer.look_up(list(chain.from_iterable(parts)))
         for piece, simple in zip(missing, parts, strict=True):
-            words = [self.word_tokenizer.alone(part) for part in simple]
-            self._normalized[piece] = (
-                DEPENDENT if None in words else " ".join(chain.from_iterable(words)).encode()
-            )
+            words = self.word_tokenizer.look_up(simple)
+            joined = None if None in words else " ".join(chain.from_iterable(words)).encode()
+            self._normalized[piece] = joined
 
     def get_shingles(self, text: str) -> np.ndarray:
-        pieces = text.split()
-        try:
-            found = list(map(self._normalized.__getitem__, pieces))
-        except KeyError:
+        pieces, normalized, hash_bytes = text.split(), self._normalized, self._hash_bytes
+        found = list(map(normalized.get, pieces))
+        if None in found:
             self._learn(pieces)
-            found = list(map(self._normalized.__getitem__, pieces))
-        try:
-            words = b" %b " % b" ".join(filter(None, found))
-        except TypeError:  # DEPENDENT cannot be joined
-            return super().get_shingles(text)
+            found = list(map(normalized.get, pieces))
+            if None in found:
+                return super().get_shingles(text)
+        words = b" %b " % b" ".join(filter(None, found))
         blanks = np.flatnonzero(np.frombuffer(words, np.uint8) == ord(" "))
         starts, ends = (blanks + 1).tolist(), blanks[self.config.n_grams :].tolist()
-        hash_bytes = self._hash_bytes
         hashes = [hash_bytes(words[i:j]) for i, j in zip(starts, ends, strict=False)]
         return np.array(hashes, dtype=np.uint64).reshape(-1, 1)
 
-    def _signature(self, shingles: np.ndarray) -> np.ndarray:
-        """The smallest hash of all shingles for each hash function, uint64 or uint32."""
+    def get_signature(self, shingles: np.ndarray) -> np.ndarray:
+        """The smallest hash of all shingles for each hash function; buckets x hashes."""
         a, b = self.parameters
         lowest = []
         for start in range(0, len(shingles), BLOCK):
@@ -104,12 +89,7 @@ class FastMinhashSignature(MinhashDedupSignature):
             if self.config.hash_config.precision == 32:
                 values &= np.uint64(self.config.hash_config.max)
             lowest.append(values.min(axis=0))
-        return np.min(lowest, axis=0).astype(self.config.hash_config.np_dtype)
-
-    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> None:
-        self._data = data
-        super().run(None, rank, world_size)
-        del self._data  # cannot be pickled
+        return np.min(lowest, axis=0).reshape(self.config.num_buckets, -1)
 
     def check_can_skip_sig_writing(self, rank: int) -> tuple[bool, int]:
         """Writes the signatures if they are not there, and leaves only the sorting to be done."""
@@ -118,25 +98,23 @@ class FastMinhashSignature(MinhashDedupSignature):
 
     def _write(self, rank: int) -> int:
         """Write the signatures of all documents unsorted, and return their number."""
-        width, config = self.config.hashes_per_bucket, self.config.hash_config
-        record = np.dtype([("signature", f"<{config.struct_format}", (width,)), ("place", "<u4")])
+        width, struct_format = self.config.hashes_per_bucket, self.config.hash_config.struct_format
+        record = np.dtype([("signature", f"<{struct_format}", (width,)), ("place", "<u4")])
         names = [f"bucket_{i:03d}/{rank:05d}.minhash.sig" for i in range(self.config.num_buckets)]
         written = 0
         with ExitStack() as stack:
             files = [stack.enter_context(self.output_folder.open(name, "wb")) for name in names]
-            # First the words of all, then the numbers of all: each finds its data in the cache.
             for batch in batched(enumerate(self._data), BATCH):
                 shingles = []
                 for place, doc in batch:
                     self.stat_update(StatHints.total)
-                    shingles.append((place, self.get_shingles(doc.text)))
-                shingles = [(place, found) for place, found in shingles if found.size]
-                signatures = [self._signature(found) for _, found in shingles]
-                signatures = np.array(signatures).reshape(len(shingles), len(files), width)
-                records = np.empty(len(shingles), record)
-                records["place"] = [place for place, _ in shingles]
-                for bucket, file in enumerate(files):
-                    records["signature"] = signatures[:, bucket]
-                    file.write(records.tobytes())
+                    if (found := self.get_shingles(doc.text)).size:
+                        shingles.append((place, found))
+                records = np.empty((len(files), len(shingles)), record)
+                for i, (place, found) in enumerate(shingles):
+                    records["signature"][:, i] = self.get_signature(found)
+                    records["place"][:, i] = place
+                for file, of_bucket in zip(files, records, strict=True):
+                    file.write(of_bucket.tobytes())
                 written += len(shingles)
         return written
