@@ -56,19 +56,19 @@ def formula(similarity: float, buckets: int, hashes: int) -> float:
 MISREADINGS = [
     (
         lambda s, buckets, hashes: 1 - (1 - s**buckets) ** hashes,
-        "buckets and hashes have changed places in the formula.",
+        "Buckets and hashes have changed places in the formula.",
     ),
     (
         lambda s, buckets, hashes: s**hashes,
-        "this is the chance of agreeing in one bucket; one of all the buckets is enough.",
+        "This is the chance of agreeing in one given bucket; any one of all the buckets is enough.",
     ),
     (
         lambda s, buckets, hashes: (1 - s**hashes) ** buckets,
-        "this is the chance of agreeing in no bucket, so of not being found.",
+        "This is the chance of agreeing in no bucket, so of not being found.",
     ),
     (
         lambda s, buckets, hashes: 100 * formula(s, buckets, hashes),
-        "these are percent; write a share from 0 to 1.",
+        "These are percent; write a share from 0 to 1.",
     ),
 ]
 
@@ -139,7 +139,13 @@ def judge_recall(data: Path, out: Path, ran: Ran) -> Verdict:
     return said.verdict()
 
 
-def judge_prediction(prediction, theory, buckets: int, hashes: int, said: Findings) -> None:
+def judge_prediction(
+    prediction: dict[float, float],
+    theory: dict[float, float],
+    buckets: int,
+    hashes: int,
+    said: Findings,
+) -> None:
     """Compare a prediction with the formula, and name the formula that was used instead."""
 
     def is_like(other: dict[float, float]) -> bool:
@@ -152,7 +158,7 @@ def judge_prediction(prediction, theory, buckets: int, hashes: int, said: Findin
     said.wrong(f"You predict {written}; the formula gives {theory[0.8]:.3f} and {theory[0.5]:.3f}.")
     for other, sentence in MISREADINGS:
         if is_like({s: other(s, buckets, hashes) for s in theory}):
-            said.wrong(f"It looks as if {sentence}" if sentence[:7] == "buckets" else sentence)
+            said.wrong(sentence)
 
 
 def make_stories(data: Path, out: Path) -> None:

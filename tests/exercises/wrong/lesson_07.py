@@ -13,13 +13,16 @@ WRONG = {
                 "HASHES = 8": "HASHES = 7",
                 FORMULA: "1 - (1 - similarity**BUCKETS) ** HASHES",
             },
-            "buckets and hashes have changed places",
+            "Buckets and hashes have changed places",
         ),
         "too many numbers, and percent": (
             {"BUCKETS = 20": "BUCKETS = 26", FORMULA: f"100 * ({FORMULA})"},
             "These are 208 numbers for a text",
         ),
-        "the chance for one bucket": ({FORMULA: "same_bucket"}, "one of all the buckets is enough"),
+        "the chance for one bucket": (
+            {FORMULA: "same_bucket"},
+            "any one of all the buckets is enough",
+        ),
     },
     "07b": {
         "in another order": (
