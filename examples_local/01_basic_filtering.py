@@ -51,11 +51,14 @@ def main(data: str, out: str) -> None:
         pipeline=[
             # Without a pattern the reader would take a README in the folder for documents.
             JsonlReader(data, glob_pattern="*.jsonl*"),
-            LambdaFilter(lambda doc: len(doc.text) >= MIN_CHARS, JsonlWriter(f"{dropped}/1_short")),
-            LambdaFilter(sells_nothing, JsonlWriter(f"{dropped}/2_keywords")),
-            ListFilter(JsonlWriter(f"{dropped}/3_lists")),
+            LambdaFilter(
+                lambda doc: len(doc.text) >= MIN_CHARS,
+                exclusion_writer=JsonlWriter(f"{dropped}/1_short"),
+            ),
+            LambdaFilter(sells_nothing, exclusion_writer=JsonlWriter(f"{dropped}/2_keywords")),
+            ListFilter(exclusion_writer=JsonlWriter(f"{dropped}/3_lists")),
             # Last, so that chance picks among good documents only.
-            SamplerFilter(SAMPLE_RATE, SEED, JsonlWriter(f"{dropped}/4_sampled")),
+            SamplerFilter(SAMPLE_RATE, SEED, exclusion_writer=JsonlWriter(f"{dropped}/4_sampled")),
             JsonlWriter(f"{out}/kept"),
         ],
         tasks=TASKS,
@@ -75,11 +78,12 @@ def show(executor: LocalPipelineExecutor, out: str) -> None:
         read, *_, kept = counts(executor, rank)  # from logs/stats/00000.json and its neighbours
         rows.append([rank, "  ".join(files), read["documents"], kept["total"]])
     table("What each task did", ["task", "files", "read", "kept"], rows)
-    doc = next(JsonlReader(f"{out}/kept", limit=1)())
-    print(f"\nOne document on its way\n\nid        {doc.id}\ntext      {doc.text[:70]}...")
-    doc.metadata["file_path"] = Path(doc.metadata["file_path"]).name  # the whole path, in truth
-    for key, value in doc.metadata.items():
-        print(f"metadata  {key}: {str(value)[:60]}")
+    if Path(out, "kept").exists():
+        doc = next(JsonlReader(f"{out}/kept", limit=1)())
+        print(f"\nOne document on its way\n\nid        {doc.id}\ntext      {doc.text[:70]}...")
+        doc.metadata["file_path"] = Path(doc.metadata["file_path"]).name  # the whole path, in truth
+        for key, value in doc.metadata.items():
+            print(f"metadata  {key}: {str(value)[:60]}")
 
 
 if __name__ == "__main__":
