@@ -35,16 +35,13 @@ LONGEST = 200  # characters of a value; of a longer one its hash is kept
 class Fingerprint:
     """What two runs must share for one to continue the other; paths in ``folder`` are relative.
 
-    Attributes:
-        constants, code, files: what the user's functions and classes refer to by name, a hash of
-            each of them, and a hash of the content of each file that an argument names.
+    ``own`` holds the constants that functions and classes of the user refer to, a hash of the code
+    of each of them, and a hash of the content of each file that an argument names.
     """
 
     def __init__(self, folder: Path):
         self.folder = os.path.abspath(folder)
-        self.constants: dict[str, Any] = {}
-        self.code: dict[str, str] = {}
-        self.files: dict[str, str] = {}
+        self.own: dict[str, dict[str, Any]] = {"constants": {}, "code": {}, "files": {}}
         self._path: list[int] = []
 
     def of(self, stages: Iterable[PipelineExecutor], inputs: dict[str, dict[str, int]]) -> dict:
@@ -60,8 +57,7 @@ class Fingerprint:
             "input": inputs,
             "versions": {"python": "{}.{}".format(*sys.version_info), **versions},
         }
-        own = {"constants": self.constants, "code": self.code, "files": self.files}
-        return json.loads(json.dumps(record | own))
+        return json.loads(json.dumps(record | self.own))
 
     def value(self, value: Any) -> Any:
         """A value as JSON has it, the same in every process."""
@@ -119,16 +115,16 @@ class Fingerprint:
         if f"{path}/".startswith(f"{self.folder}/"):
             return os.path.normpath(f"the run's folder/{os.path.relpath(path, self.folder)}")
         if os.path.isfile(path):
-            self.files[text] = _hash(Path(path).read_bytes())
+            self.own["files"][text] = _hash(Path(path).read_bytes())
         return text
 
     def _own(self, thing: types.FunctionType | type) -> Any:
         """The name of a function or class; if it is the user's own, its code is taken up."""
-        name = _name(thing)
+        name, code = _name(thing), self.own["code"]
         made_of: list = [self._own(base) for base in getattr(thing, "__bases__", ())]
-        if _is_installed(thing) or name in self.code:
+        if _is_installed(thing) or name in code:
             return name
-        self.code[name] = ""  # for one that refers to itself
+        code[name] = ""  # for one that refers to itself
         if isinstance(thing, type):
             for key, part in vars(thing).items():
                 part = getattr(part, "__func__", getattr(part, "fget", part))
@@ -139,9 +135,9 @@ class Fingerprint:
             held = [thing.__code__, *cells, thing.__defaults__, thing.__kwdefaults__]
             made_of += map(self.value, held)
             self._refer(thing.__code__, thing.__globals__)
-        self.code[name] = _hash(json.dumps(made_of))
+        code[name] = _hash(json.dumps(made_of))
         # Two lambdas of a function have one name.
-        return [name, self.code.pop(name)] if name.endswith("<lambda>") else name
+        return [name, code.pop(name)] if name.endswith("<lambda>") else name
 
     def _refer(self, code: types.CodeType, names: Mapping[str, Any]) -> None:
         """Take up the functions, classes and constants of the user's that code refers to."""
@@ -150,7 +146,7 @@ class Fingerprint:
             if not isinstance(value, types.ModuleType):
                 found = self.value(value)
                 if not isinstance(inspect.unwrap(value), (types.FunctionType, type)):
-                    self.constants[name] = found
+                    self.own["constants"][name] = found
             elif not _is_installed(value):
                 self._refer(code, vars(value))
         for constant in code.co_consts:

@@ -56,10 +56,9 @@ class Stage:
         return cls(executor.job_name, logs, slurm_logs, executor.tasks)
 
     def why_failed(self, folder: Path, rank: int, outcome: str = "") -> tuple[str, Path]:
-        """The error of a task that failed, and the log that shows it.
+        """The error of a task that failed, and the log that shows it: its own, or its job's.
 
-        From the task's log if it has an error, else from what Slurm has logged of its job, with
-        ``outcome``, the state that Slurm gives to it.
+        ``outcome`` is the state that Slurm gives to its job.
         """
         started = folder / self.logs / "ranks_to_run.json"
         own = folder / self.logs / f"logs/task_{rank:05d}.log"

@@ -95,10 +95,7 @@ def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
             elif changed is None:  # Ctrl-C ends workers as well: this process hears of it soon
                 changed = time.monotonic()
             elif time.monotonic() - changed > SURE_SECONDS:
-                message.append(
-                    "a process of the run was killed, often for want of memory: with fewer workers "
-                    "each has more"
-                )
+                message.append("a process of the run was killed, often for want of memory")
                 signal.pthread_kill(main, signal.SIGTERM)
                 break
         if not done.wait(GRACE_SECONDS):

@@ -287,7 +287,7 @@ class _Run:
                 self._conclude()
         except KitError as error:
             if self.was_whole:
-                what = "the run was whole: nothing to resume"
+                what = "the run is whole, and there is nothing to resume"
                 raise KitError(f"{what}. Since then: {error}") from None
             with suppress(OSError):  # on a full disk the error is worth more
                 self._report(whole=False, error=str(error))
@@ -302,12 +302,12 @@ class _Run:
             tasks.discard(stage)
             if not (isinstance(error, Exception) or (isinstance(error, Stopped) and error.args)):
                 raise
+            mend = "Take fewer workers" if isinstance(error, Stopped) else "Mend the cause"
             raise KitError(
                 f"{len(stage.get_incomplete_ranks())} of {stage.world_size} tasks did not complete,"
                 " and what they wrote was removed. The first error was "
                 f"{type(error).__name__}: {error}\nThe log of task {getattr(error, 'task', '...')} "
-                f"is in {stage.logging_dir.path}/logs.\n"
-                "Mend the cause and run it again with resume=True."
+                f"is in {stage.logging_dir.path}/logs.\n{mend} and run it again with resume=True."
             ) from error
         return self._check(stage)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,6 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from importlib.metadata import version
 from pathlib import Path
-from shlex import quote
 
 import datatrove.executor.slurm as datatrove_slurm
 import dill
@@ -23,26 +23,24 @@ from datatrove_kit.guard.jobs import Stage, command, jobs_of
 
 POLL_SECONDS, CHECK_SECONDS = 1.0, 60
 #: What tasks need, since their pipeline is pickled here.
-NEEDED = f"{sys.version_info[:2]} {version('datatrove')}"
-IMPORTS = (
-    "import sys, datatrove_kit; from importlib.metadata import version; "
-    "sys.exit(f'{sys.version_info[:2]} {version(\"datatrove\")}' != sys.argv[1])"
-)
+NEEDED = "Python {}.{}".format(*sys.version_info) + f" with datatrove {version('datatrove')}"
+#: Run on a node, with what is needed and a file that must be seen there.
+CHECK = """
+import os, shutil, sys, datatrove_kit
+from importlib.metadata import version
+found = "Python {}.{}".format(*sys.version_info) + f" with datatrove {version('datatrove')}"
+print(f"a compute node has {found}, {sys.executable}")
+if not os.path.exists(sys.argv[2]):
+    sys.exit(f"{sys.argv[2]} is not seen there: choose a folder on a disk that all nodes share")
+sys.exit(found != sys.argv[1] or not shutil.which("launch_pickled_pipeline"))
+"""
 #: Of sbatch_args, those that decide where a job may run, which srun knows as well.
 WHERE = ("account", "constraint", "exclude", "nodelist", "reservation")
 ARGUMENTS = (
     "\npartition, qos, time, mem_per_cpu_gb, cpus_per_task, max_array_size and sbatch_args are "
-    "arguments of SlurmPipelineExecutor."
+    "arguments of SlurmPipelineExecutor; env_command, venv_path (its file bin/activate) or "
+    f"condaenv names the environment. It needs {NEEDED}, and datatrove_kit."
 )
-#: What is wrong on a node, by the exit code of the small job.
-NO_ENVIRONMENT, NO_FOLDER, NO_PACKAGES = 31, 32, 33
-FAILURES = {
-    NO_FOLDER: "{folder} is not seen there: choose a folder on a disk that all nodes share",
-    NO_ENVIRONMENT: "the environment cannot be activated: env_command, venv_path (its file "
-    "bin/activate) and condaenv of SlurmPipelineExecutor name it",
-    NO_PACKAGES: f"Python and datatrove {NEEDED}, with datatrove_kit, are not there: install them, "
-    "or name another environment with env_command, venv_path or condaenv",
-}
 
 
 def preflight(stages: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
@@ -74,7 +72,7 @@ def _activation(stage: SlurmPipelineExecutor) -> str:
     stage = copy(stage)
     if stage.env_command or not stage.condaenv:
         first = stage.env_command or (f"source {stage.venv_path}" if stage.venv_path else "true")
-        stage.env_command = f"{{ {first}\n}} || exit {NO_ENVIRONMENT}"
+        stage.env_command = f"{{ {first}\n}} || exit 1"
     return stage.get_launch_file_contents({}, "set +x")
 
 
@@ -84,11 +82,10 @@ def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
     words += [f"--qos={stage.qos}"] if stage.qos else []
     words += [f"--{k}={v}" for k, v in stage._sbatch_args.items() if k in WHERE]
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-from-a-node") as probe:
-        script = (
-            f"{_activation(stage)}\ntest -e {quote(probe.name)} || exit {NO_FOLDER}\n"
-            f"command -v launch_pickled_pipeline || exit {NO_PACKAGES}\n"
-            f"python -c {quote(IMPORTS)} {quote(NEEDED)} || exit {NO_PACKAGES}\n"
-        )
+        script = f"{_activation(stage)}\n"
+        if stage.condaenv and not stage.env_command:  # its activation tells nothing
+            script += f'test "${{CONDA_DEFAULT_ENV##*/}}" = {Path(stage.condaenv).name}\n'
+        script += shlex.join(["python", "-c", CHECK, NEEDED, probe.name])
         words += ["--job-name=preflight", "bash", "-c", script]
         try:
             done = subprocess.run(words, capture_output=True, text=True, timeout=2 * CHECK_SECONDS)
@@ -97,10 +94,10 @@ def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
             said, code = "Unable to allocate immediately", 1
     if "Unable to allocate" in said and "immediate" in said.lower():
         print("the cluster is busy; folder and environment are not checked", file=sys.stderr)
-    elif code in FAILURES:
-        raise KitError(f"on a compute node, {FAILURES[code].format(folder=folder)}.\n{said}")
     elif code:
-        raise KitError(f"a small job was refused or failed: {said}{ARGUMENTS}")
+        raise KitError(f"a small job was refused, or failed on a compute node: {said}{ARGUMENTS}")
+    else:
+        print(done.stdout.splitlines()[-1], file=sys.stderr)
 
 
 def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str]:

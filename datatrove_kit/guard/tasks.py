@@ -272,6 +272,6 @@ def examine(executor: PipelineExecutor, known: dict) -> dict[int, list[tuple[str
         if wrong := sorted(n for n in there | left if there.get(n) != left.get(n)):
             raise KitError(
                 f"{path} does not hold what the tasks left there: {', '.join(wrong[:5])} came, went"
-                " or changed since. Something else writes there; run it again with overwrite=True."
+                " or changed since, by other hands. overwrite=True starts the run afresh."
             )
     return read

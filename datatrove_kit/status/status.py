@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fasteners import InterProcessReaderWriterLock
@@ -26,17 +25,6 @@ MEANS = {
 }
 
 
-@dataclass
-class Run:
-    """What is known of a run now; ``states`` are those of its tasks, of all stages together."""
-
-    folder: Path
-    queue: dict[str, str]
-    outcomes: dict[str, str]
-    alive: bool
-    states: Counter = field(default_factory=Counter)
-
-
 def show_status(folder: str) -> None:
     """Print the state of the run in a folder; looks and changes nothing.
 
@@ -47,25 +35,25 @@ def show_status(folder: str) -> None:
         others = sorted(str(found.parent) for found in path.glob("**/run.json"))
         such = f", such as {others[0]}" if others else ""
         raise KitError(f"there is no run in {folder}: give the folder that a run writes to{such}.")
-    run = Run(path, in_queue(jobs), outcomes(jobs), _is_held(path))
     print(f"{path}\nstarted by: {record['command']}")
-    rows, failed = [], []
+    queue, ended, alive = in_queue(jobs), outcomes(jobs), _is_held(path)
+    rows, failed, total = [], [], Counter()
     for stage in stages_in(path):
-        tasks = _tasks(run, stage)
+        tasks = _tasks(path, stage, queue, ended, alive)
         states = Counter(state for state, _ in tasks)
-        run.states += states
+        total += states
         reasons = Counter(why for state, why in tasks if state == "waiting").most_common()
         why = ", ".join(f"{r} ({MEANS[r]})" if r in MEANS else r for r, _ in reasons)
         rows.append([stage.name, stage.tasks, *(states[state] for state in STATES), why])
         for rank in [rank for rank, (state, _) in enumerate(tasks) if state == "failed"]:
-            outcome = run.outcomes.get(stage.elements.get(f"{rank}"), "")
+            outcome = ended.get(stage.elements.get(f"{rank}"), "")
             error, log = stage.why_failed(path, rank, outcome)
             failed.append([stage.name, rank, error[:WIDTH], log])
     print(f"\nStages\n\n{tabulate(rows, ['stage', 'tasks', *STATES, 'why they wait'])}")
     if failed:
         table = tabulate([row[:3] for row in failed[:SHOWN]], ["stage", "task", "error"])
         print(f"\nFailed tasks\n\n{table}\n\nThe log of the first: {failed[0][3]}")
-    print(f"\nNext: {_next(run, jobs)}")
+    print(f"\nNext: {_next(path, total, queue, alive)}")
 
 
 def _is_held(folder: Path) -> bool:
@@ -78,18 +66,20 @@ def _is_held(folder: Path) -> bool:
     return not free
 
 
-def _tasks(run: Run, stage: Stage) -> list[tuple[str, str]]:
+def _tasks(
+    folder: Path, stage: Stage, queue: dict[str, str], ended: dict[str, str], alive: bool
+) -> list[tuple[str, str]]:
     """State of each task of a stage, and why it waits."""
-    logs, found, first = run.folder / stage.logs, [], {}
+    logs, found, first = folder / stage.logs, [], {}
     for rank in range(stage.tasks):
         element = stage.elements.get(f"{rank}")
         if (logs / COMPLETIONS / f"{rank:05d}").exists():
             found.append(("complete", ""))
         elif not element:
-            found.append(_here(run, logs / OWNERS / f"{rank:05d}"))
+            found.append(_here(folder, logs / OWNERS / f"{rank:05d}", alive))
         elif element not in first:
-            has_log = stage.slurm_log(run.folder, rank).is_file()
-            found.append(_on_slurm(run.queue.get(element), run.outcomes.get(element), has_log))
+            has_log = stage.slurm_log(folder, rank).is_file()
+            found.append(_on_slurm(queue.get(element), ended.get(element), has_log))
             first[element] = found[-1]
         else:  # a job runs its tasks one after the other
             waits = first[element][0] == "waiting"
@@ -106,28 +96,28 @@ def _on_slurm(queued: str | None, outcome: str | None, has_log: bool) -> tuple[s
     return "waiting", "its job was cancelled" if outcome == "CANCELLED" else "not in the queue"
 
 
-def _here(run: Run, claim: Path) -> tuple[str, str]:
+def _here(folder: Path, claim: Path, alive: bool) -> tuple[str, str]:
     """Of a task without Slurm; what was claimed before the run was resumed waits again."""
     claimed = claim.exists()
-    if run.alive and claimed and claim.stat().st_mtime >= (run.folder / LOCK).stat().st_mtime:
+    if alive and claimed and claim.stat().st_mtime >= (folder / LOCK).stat().st_mtime:
         return "running", ""
-    if claimed and not run.alive:
+    if claimed and not alive:
         return "failed", ""
-    return "waiting", "for a worker" if run.alive else "the run has stopped"
+    return "waiting", "for a worker" if alive else "the run has stopped"
 
 
-def _next(run: Run, jobs: list[str]) -> str:
-    if (run.folder / SUCCESS).exists():
+def _next(folder: Path, states: Counter, queue: dict[str, str], alive: bool) -> str:
+    if (folder / SUCCESS).exists():
         return "nothing, the run is whole."
-    moving = [name for name, why in run.queue.items() if not why.startswith("PENDING Dependency")]
-    mend = "mend the cause, " if run.states["failed"] else ""
-    if moving or (run.queue and not mend) or (run.alive and not run.queue):
-        if moving and all(run.queue[name] == "PENDING BeginTime" for name in moving):
+    moving = [name for name, why in queue.items() if not why.startswith("PENDING Dependency")]
+    mend = "mend the cause, " if states["failed"] else ""
+    if moving or (queue and not mend) or (alive and not queue):
+        if moving and all(queue[name] == "PENDING BeginTime" for name in moving):
             return f"wait two minutes, or: scontrol update JobId={moving[0]} StartTime=now"
         return f"{mend}wait, and look again."
-    if run.queue:
-        mend += f"scancel {' '.join(jobs)}, "
-    findings = run.folder / FINDINGS
-    if not mend and not run.states["waiting"] and findings.exists():
+    if queue:
+        mend += f"scancel {' '.join(jobs_of(folder))}, "
+    findings = folder / FINDINGS
+    if not mend and not states["waiting"] and findings.exists():
         return json.loads(findings.read_text()).get("error", "run it again with resume=True.")
     return f"{mend}run it again with resume=True."

@@ -608,7 +608,7 @@ def test_a_whole_run_without_its_folders_in_between(data, tmp_path):
     assert [counts[-1]["total"] for counts in guard.run(chain(), out, resume=True)] == [60, 60]
     shutil.rmtree(out / "first")
     with pytest.raises(
-        KitError, match=r"the run was whole: nothing to resume\. Since then: .*first"
+        KitError, match=r"the run is whole, and there is nothing to resume\. Since then: .*first"
     ):
         guard.run(chain(), out, resume=True)
     assert (out / "_SUCCESS").exists()

@@ -100,8 +100,8 @@ def test_a_killed_worker(drill, filtered):
     assert_failed(
         done,
         "KitError: 2 of 4 tasks did not complete, and what they wrote was removed. The first error "
-        "was Stopped: a process of the run was killed, often for want of memory: with fewer "
-        "workers each has more",
+        "was Stopped: a process of the run was killed, often for want of memory",
+        "Take fewer workers and run it again with resume=True.",
     )
     assert_rest_is_whole(done.folder)
     drill.mend()

@@ -139,8 +139,9 @@ def test_submitted_twice(breakable, tmp_path, texts, filtered):
         ({"time": "soon"}, "Invalid --time specification"),
         ({"mem_per_cpu_gb": 4000}, "Slurm would not run the stage filter: "),
         ({"env_command": "source /nowhere/activate"}, "/nowhere/activate: No such file"),
-        ({"venv_path": "/nowhere", "env_command": None}, "the environment cannot be activated"),
-        ({"env_command": "PATH=/usr/bin:/bin"}, "with datatrove_kit, are not there"),
+        ({"venv_path": "/nowhere", "env_command": None}, "/nowhere: "),
+        ({"env_command": "PATH=/usr/bin:/bin"}, "It needs Python 3."),
+        ({"condaenv": "nope", "env_command": None}, "condaenv names the environment"),
         ({"sbatch_args": {"account": "nobody"}}, "nvalid account"),
     ],
 )
