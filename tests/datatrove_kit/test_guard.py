@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import shutil
@@ -18,10 +19,12 @@ from backports import zstd
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.io import get_datafolder
-from datatrove.pipeline.readers import JsonlReader
+from datatrove.pipeline.readers import JsonlReader, WarcReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
 
 from datatrove_kit import KitError, guard
 from datatrove_kit.guard.fingerprint import Fingerprint, differences
@@ -553,6 +556,25 @@ def test_records_that_a_plain_reader_drops(data, tmp_path, capsys):
     assert "The run is whole. Input: 3 files, 60 records, 59 read, 1 rejected." in (
         capsys.readouterr().out
     )
+
+
+def test_documents_with_a_remark(tmp_path, capsys):
+    """They are kept, and counted in the last line and in the findings."""
+    (tmp_path / "web").mkdir()
+    with open(tmp_path / "web/a.warc", "wb") as stream:
+        writer = WARCWriter(stream, gzip=False)
+        for number, status in enumerate(["200 OK", "404 Not Found"]):
+            head = StatusAndHeaders(status, [("Content-Type", "text/html")], protocol="HTTP/1.1")
+            body = io.BytesIO(f"<html><p>Page {number}</p></html>".encode())
+            url = f"https://pages.example/{number}"
+            writer.write_record(writer.create_warc_record(url, "response", body, http_headers=head))
+    out = tmp_path / "run"
+    steps = [WarcReader(str(tmp_path / "web")), JsonlWriter(f"{out}/kept")]
+    steps = tolerant(steps, rejected=f"{out}/rejected")
+    guard.run(LocalPipelineExecutor(steps, logging_dir=f"{out}/logs"), out)
+    said = "2 records, 2 read, 0 rejected, 1 with HTTP status 404."
+    assert said in capsys.readouterr().out
+    assert json.loads((out / "check.json").read_text())["noticed"] == {"HTTP status 404": 1}
 
 
 def test_blank_lines_and_an_open_end_are_no_records(data, tmp_path):
