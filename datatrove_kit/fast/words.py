@@ -55,7 +55,7 @@ class PieceTokenizer(WordTokenizer):
 
     @cached_property
     def _rules(self) -> tuple[_AffixTokenizer, dict[str, set[tuple[str, ...]]]]:
-        """All rules but the last pass; sequences of tokens that it changes, by the first of them."""
+        """All rules but the last pass; sequences of tokens that it changes, by the first one."""
         rules, changed = self.stock.tokenizer.tokenizer, {}
         plain = _AffixTokenizer(rules, False)
         for rule, tokens in rules.rules.items():

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
+from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline import dedup, filters
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.readers import JsonlReader, WarcReader
@@ -25,8 +23,8 @@ from warcio.archiveiterator import ArchiveIterator
 from datatrove_kit import KitError
 from datatrove_kit.fast import fast
 from datatrove_kit.plan import plan, planner
-from datatrove_kit.plan.measuring import Measured, Sample, cut_sample, in_order, run_ranks
-from datatrove_kit.plan.planner import find_corpus, make_plan
+from datatrove_kit.plan.measuring import Measured, cut_sample, run_tasks
+from datatrove_kit.plan.planner import find_corpus, make_stages
 from examples_common.samples import build
 
 PAGES, TIMES = 80, 4
@@ -72,38 +70,33 @@ def test_a_run_of_four_times_the_sample(tmp_path):
     build("web", tmp_path / "web", PAGES * TIMES, 2)
     size = sum(path.stat().st_size for path in (tmp_path / "web").glob("*.warc.gz"))
     out = tmp_path / "out"
+    sizes = {}
     for executor in production(str(tmp_path / "web"), str(out)):
         executor.run()
+        logs = {path for path in (out / "logs").rglob("*") if path.is_file()}
+        now = sum(p.stat().st_size for p in out.rglob("*") if p.is_file() and p not in logs)
+        sizes[Path(executor.logging_dir.path).name] = now - sum(sizes.values())
     before, after = (len(list(JsonlReader(str(out / n))())) for n in ("filtered", "deduplicated"))
+    gone = 1 - after / before
     made = plan(
         production,
         str(tmp_path / "web"),
-        f"{size / 1000} KB",
+        f"{size / 1e6}MB",
         cores=2,
-        duplicates=1 - after / before,
+        duplicates=gone,
         pages=PAGES,
     )
     tasks = {name: stage.tasks for name, stage in made.stages.items()}
     # As a sample of 1 GB a file would be: one file.
     assert tasks == dict.fromkeys(tasks, 1) | {"buckets": CONFIG.num_buckets}
-    assert made.documents == pytest.approx(before, rel=0.15)
+    documents = {name: stage.documents for name, stage in made.stages.items()}
+    assert documents["base"] == documents["signatures"] == pytest.approx(before, rel=0.15)
     rows = sum(pq.read_metadata(path).num_rows for path in (out / "parquet").iterdir())
-    assert rows == after and made.kept == pytest.approx(after, rel=0.15)
-    for name, planned in made.storage.items():
-        written = sum(p.stat().st_size for p in (out / name).rglob("*") if p.is_file())
-        # Statistics of many documents are about as large as those of few.
-        assert planned > 0.75 * written, name
-        assert planned < 1.25 * written or name in ("stats", "merged"), name
-    assert {"signatures", "filtered", "parquet", "removed", "deduplicated"} <= made.storage.keys()
+    assert rows == after and documents["final"] == pytest.approx(after, rel=0.15)
+    for name in ("base", "signatures", "dedup"):
+        assert made.stages[name].gb * 1e9 == pytest.approx(sizes[name], rel=0.25), name
     text = str(made)
-    assert all(name in text for name in [*made.stages, *made.storage, "tasks per bucket"])
-
-
-def test_stages_are_run_in_order():
-    slurm = {"tasks": 1, "time": "1:00:00", "partition": "p"}
-    first = SlurmPipelineExecutor([], logging_dir="memory://logs/first", **slurm)
-    last = SlurmPipelineExecutor([], logging_dir="memory://logs/last", depends=first, **slurm)
-    assert in_order(last) == in_order([first, last]) == [first, last]
+    assert all(name in text for name in [*made.stages, "lines to buffer", "cpu hours"])
 
 
 # ---- arithmetic ------------------------------------------------------------------------------
@@ -111,112 +104,83 @@ def test_stages_are_run_in_order():
 
 def measured(name: str, start: float, each: float, memory: float, read: int) -> Measured:
     kind = name if name in KINDS else "documents" if read else "other"
-    written = {} if name in ("buckets", "clusters") else {name: 100}
     kept = {"base": 500, "dedup": 250}.get(name, read)
-    return Measured(name, kind, 1, start, each, memory, read, kept, 1, written)
+    return Measured(name, kind, 1, start, each, memory, read, kept, 100)
 
 
-def made_up(**changes) -> Sample:
-    stages = [
-        measured("base", 10, 0.1, 8e8, 1000),
-        measured("signatures", 1, 0.01, 1e8, 500),
-        measured("buckets", 1, 0, 1e8, 0),
-        measured("clusters", 1, 0, 1e8, 0),
-        measured("dedup", 1, 0.001, 1e8, 500),
-        measured("final", 1, 0.01, 3e8, 250),
-        measured("stats", 1, 0.5, 1e8, 0),
-    ]
-    return replace(Sample(30_000_000, stages, duplicates=0.5), **changes)
+MADE_UP = [
+    measured("base", 10, 0.1, 7e8, 1000),
+    measured("signatures", 1, 0.01, 1e8, 500),
+    measured("buckets", 1, 0, 1e8, 0),
+    measured("clusters", 1, 0, 1e8, 0),
+    measured("dedup", 1, 0.001, 1e8, 500),
+    measured("final", 1, 0.01, 3e8, 250),
+    measured("stats", 1, 0.5, 1e8, 0),
+]
 
 
-WARCS = find_corpus("10000", 1)  # 300 million pages: 8,333 hours of base at 0.1 s
+def stages_of(corpus: str = "10000", cores: int = 1000, hours: float = 10, gone: float = 0.5):
+    """10,000 files are 300 million pages: 8,333 hours of base at 0.1 s."""
+    config = dedup.MinhashConfig(num_buckets=14, hashes_per_bucket=8)
+    return make_stages(MADE_UP, config, find_corpus(corpus, 1), cores, hours, gone)
 
 
 def test_tasks_time_and_memory_are_plain_arithmetic():
-    plan = make_plan(made_up(), WARCS, cores=1000, memory_gb=4, hours=10, duplicates=0.5)
-    stages = plan.stages
+    stages = stages_of()
     # 8,333 hours are 1,112 tasks of 7.5, rounded up to whole turns of 1,000 cores.
     base = stages["base"]
-    assert (base.tasks, base.cpus_per_task, base.mem_per_cpu_gb) == (2000, 1, 1)
     hours = (3e8 * 0.1 + 2000 * 10) / 3600
     assert base.cpu_hours == pytest.approx(hours)
-    assert base.wall_hours == pytest.approx(2 * hours / 2000)
-    assert base.time == "05:45:00"  # 4.17 / 0.75 = 5.56, in quarters
-    assert base.slurm() == {
-        "tasks": 2000,
-        "cpus_per_task": 1,
-        "mem_per_cpu_gb": 1,
-        "time": "05:45:00",
-    }
+    # 4.17 / 0.75 = 5.56 hours
+    assert base.slurm() == {"tasks": 2000, "mem_per_cpu_gb": 1, "time": "06:00:00"}
     documents, gone = 1.5e8, 0.75e8
-    assert (plan.documents, plan.kept) == (pytest.approx(documents), pytest.approx(gone))
+    assert base.documents == stages["signatures"].documents == pytest.approx(documents)
+    assert stages["dedup"].documents == stages["final"].documents == pytest.approx(gone)
     assert stages["signatures"].tasks == stages["dedup"].tasks == stages["final"].tasks == 1000
     buckets = stages["buckets"]
-    assert (buckets.tasks, buckets.tasks_per_bucket) == (71 * 14, 71)
-    assert buckets.cpu_hours == pytest.approx((documents * 14 * 4e-6 + 994) / 3600)
-    # Half of 0.5 GB for 1,000 files with signatures of 68 bytes, but no more than there are: 2,112.
-    assert buckets.lines_to_buffer == 2112
-    assert buckets.mem_per_cpu_gb == 1  # 0.1 GB + 1,000 x (7,500 + 2 x 68 x 2,112)
+    assert buckets.tasks == 14
+    assert buckets.cpu_hours == pytest.approx((documents * 14 * 4e-6 + 14) / 3600)
+    # 0.25 GB for 1,000 files with signatures of 68 bytes
+    assert buckets.lines_to_buffer == 3676
+    assert buckets.mem_per_cpu_gb == 1  # 0.1 GB + 1,000 x (7,500 + 2 x 68 x 3,676), by 0.75
     clusters = stages["clusters"]
     in_pairs = gone * 1.5
     assert clusters.cpu_hours == pytest.approx((1 + in_pairs * 12e-6) / 3600)
-    # (0.1 + 31.5) GB / 0.8 are 39.5 GB, 10 cores of 4.
-    assert (clusters.tasks, clusters.cpus_per_task, clusters.mem_per_cpu_gb) == (1, 10, 4)
+    assert (clusters.tasks, clusters.mem_per_cpu_gb) == (1, 43)  # (0.1 + 31.5) GB / 0.75
     assert stages["stats"].cpu_hours == pytest.approx((1 + 1000 * 0.5) / 3600)
-    assert plan.storage == pytest.approx(
+    assert {name: stage.gb for name, stage in stages.items()} == pytest.approx(
         {
-            "base": 3e8 * 100,
-            "signatures": documents * 100,
-            "dedup": documents * 100,
-            "final": gone * 100,
-            "stats": 1000 * 100,
+            "base": 3e8 * 100 / 1e9,
+            "signatures": documents * 100 / 1e9,
+            "buckets": 0,
+            "clusters": 0,
+            "dedup": documents * 100 / 1e9,
+            "final": gone * 100 / 1e9,
+            "stats": 1000 * 100 / 1e9,
         }
     )
-    assert plan.files == 2000 + 1000 + 994 + 1 + 1000 + 1000 + 1
-
-
-def test_a_task_that_needs_more_memory_takes_more_cores():
-    base = make_plan(made_up(), WARCS, cores=1000, memory_gb=0.5, hours=10).stages["base"]
-    assert (base.cpus_per_task, base.tasks) == (2, 1500)  # three turns of 500
-    assert base.wall_hours == pytest.approx(3 * base.cpu_hours * 7 / 10_000)
 
 
 def test_a_file_is_never_split():
-    few = make_plan(made_up(), find_corpus("100", 1), cores=1000)
-    assert {name: stage.tasks for name, stage in few.stages.items()} == {
+    few = stages_of("100")
+    assert {name: stage.tasks for name, stage in few.items()} == {
         **dict.fromkeys(("base", "signatures", "dedup", "final"), 100),
-        **{"buckets": 994, "clusters": 1, "stats": 1},
+        **{"buckets": 14, "clusters": 1, "stats": 1},
     }
-    assert few.notes == []
-    slow = make_plan(made_up(), find_corpus("100", 1), cores=1000, hours=0.5)
-    assert [note for note in slow.notes if "base: a task takes 0.8 hours, of 0.5" in note]
+    # Of 100 files one of 60 tasks reads two: 2 x 30,000 x 0.1 s are 1.67 hours, by 0.75.
+    assert stages_of("100", cores=60, hours=2)["base"].time == "03:00:00"
 
 
 def test_a_bucket_is_split_to_end_in_time():
-    # 2.1e9 signatures are 2.3 hours, of 0.001 x 0.75 each.
-    stage = make_plan(made_up(), WARCS, cores=1, hours=0.001).stages["buckets"]
-    assert stage.tasks_per_bucket == math.ceil(2.1e9 * 4e-6 / 3600 / 0.00075 / 14)
-    assert stage.tasks == 14 * stage.tasks_per_bucket
-
-
-def test_too_many_open_files(monkeypatch):
-    monkeypatch.setattr(planner.resource, "getrlimit", lambda what: (1024, 1024))
-    [note] = make_plan(made_up(), WARCS, cores=1000).notes
-    assert "opens 1,000 files; here a process may open 1,024 (ulimit -n)" in note
-
-
-def test_documents_of_a_run_without_minhash():
-    made = make_plan(made_up(stages=made_up().stages[:1]), WARCS, cores=1000)
-    assert made.documents == made.kept == pytest.approx(1.5e8)
+    # 1.5e8 signatures in each of 14 are 600 s, of 0.1 hours x 0.75 = 270 s each.
+    assert stages_of(hours=0.1)["buckets"].tasks == 14 * 3
 
 
 def test_the_share_of_duplicates_is_given():
-    made = make_plan(made_up(), WARCS, cores=1000, duplicates=0.44)
-    assert made.kept / made.documents == pytest.approx(0.56)
+    stages = stages_of(gone=0.44)
+    assert stages["final"].documents / stages["base"].documents == pytest.approx(0.56)
     # 0.56 / 0.5 of what the sample's duplicates, one half, would leave.
-    assert made.storage["final"] == pytest.approx(100 * 3e8 * 0.25 * 0.56 / 0.5)
-    many = make_plan(made_up(), WARCS, cores=1000, duplicates=0.9).stages["clusters"]
-    assert many.cpu_hours == pytest.approx((1 + 1.5e8 * 12e-6) / 3600)  # all, at most
+    assert stages["final"].gb == pytest.approx(100 * 3e8 * 0.25 * 0.56 / 0.5 / 1e9)
 
 
 def test_memory_of_stage_3_is_as_the_constant_says(tmp_path):
@@ -230,43 +194,43 @@ def test_memory_of_stage_3_is_as_the_constant_says(tmp_path):
         for bucket in range(CONFIG.num_buckets):
             (at / f"pairs/{bucket:05d}_00.dups").write_bytes(b"" if bucket else made)
         step = dedup.MinhashDedupCluster(str(at / "pairs"), str(at / "remove"), CONFIG, True, True)
-        peaks.append(run_ranks([step], 1, at / "logs", [0])[2])
-    assert (peaks[1] - peaks[0]) / documents == pytest.approx(planner.DOCUMENT_BYTES, rel=0.15)
+        peaks.append(run_tasks([step], 1, at / "logs")[2])
+    # 1.5 documents in pairs for one that is removed
+    each = 1.5 * (peaks[1] - peaks[0]) / documents
+    assert each == pytest.approx(planner.REMOVED_BYTES, rel=0.15)
 
 
 # ---- the sample and the corpus ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "pages", "files", "known"),
+    ("text", "pages", "files"),
     [
-        ("CC-MAIN-2024-22", 2_709_877_975, 90_330, "README"),
-        ("90000", 90_000 * 30_000, 90_000, "README"),
-        ("85TB", 85e12 / 25_000, 85_000, "measured, 25.0 kB a page"),
-        ("1.5 GB", 60_000, 2, "measured, 25.0 kB a page"),
+        ("90000", 90_000 * 30_000, 90_000),
+        ("85TB", 85e12 / 25_000, 85_000),
+        ("1.5GB", 60_000, 2),
     ],
 )
-def test_a_corpus(text, pages, files, known):
-    corpus = find_corpus(text, page_bytes=25_000)
-    assert (corpus.pages, corpus.files) == (pages, files) and known in corpus.known
+def test_a_corpus(text, pages, files):
+    assert find_corpus(text, page_bytes=25_000) == (pages, files)
 
 
-@pytest.mark.parametrize("text", ["CC-MAIN-1999-01", "", "0", "-5", "many", "1.5", "3 PX", "."])
+@pytest.mark.parametrize("text", ["CC-MAIN-1999-01", "", "0", "0.0TB", "-5", "1.5", "3PX", "."])
 def test_no_such_corpus(text):
-    with pytest.raises(KitError, match=r"90000.*85TB.*CC-MAIN-2024-22"):
+    with pytest.raises(KitError, match=r"90000.*85TB"):
         plan(production, "nowhere", text, cores=1)
 
 
 def test_a_sample_that_is_too_small(tmp_path):
     build("web", tmp_path / "web", 12, 1)
-    with pytest.raises(KitError, match=r"20 pages or more, and \d+ were found"):
+    with pytest.raises(KitError, match=r"20 pages or more .*, and \d+ were found"):
         plan(production, str(tmp_path / "web"), "100", cores=1)
     with pytest.raises(KitError, match="and 0 were found"):
         plan(production, str(tmp_path / "nowhere"), "100", cores=1)
 
 
 def test_a_warc_sample_holds_the_records_of_the_input(tmp_path):
-    build("web", tmp_path / "web", 60, 3)
+    build("web", tmp_path / "web", 60, 2)
 
     def ids(folder: Path) -> list[tuple]:
         found = []
@@ -278,12 +242,11 @@ def test_a_warc_sample_holds_the_records_of_the_input(tmp_path):
                         found.append((record.rec_headers["WARC-Record-ID"], page))
         return found
 
-    size = cut_sample(WarcReader(str(tmp_path / "web")), tmp_path / "cut", 30)
+    size = cut_sample(WarcReader(str(tmp_path / "web")), tmp_path / "cut", 25)
     [path] = (tmp_path / "cut").iterdir()
     assert (path.name, path.stat().st_size) == ("web-00000.warc.gz", size)
     there = ids(tmp_path / "web")
-    # The first ten of each file, since they are spread over the input.
-    assert ids(tmp_path / "cut") == there[:10] + there[20:30] + there[40:50]
+    assert ids(tmp_path / "cut") == there[:25]
 
 
 def test_a_sample_of_json_lines(tmp_path):
@@ -294,9 +257,7 @@ def test_a_sample_of_json_lines(tmp_path):
     reader = JsonlReader(str(tmp_path / "in"), glob_pattern="x/*.jsonl.gz")
     cut_sample(reader, tmp_path / "cut", 30)
     lines = gzip.decompress((tmp_path / "cut/x/a.jsonl.gz").read_bytes()).splitlines()
-    assert [json.loads(line)["text"] for line in lines] == [
-        f"{name}{i}" for name in "ab" for i in range(15)
-    ]
+    assert [json.loads(line)["text"] for line in lines] == [f"a{i}" for i in range(30)]
 
 
 # ---- what cannot be measured -----------------------------------------------------------------
@@ -323,4 +284,4 @@ def test_a_step_that_raises(tmp_path):
         raise ValueError("a mistake of the user's")
 
     with pytest.raises(KitError, match=r"(?s)base failed .*a mistake of the user's"):
-        run_ranks([fail], 1, tmp_path / "base", [0])
+        run_tasks([fail], 1, tmp_path / "base")
