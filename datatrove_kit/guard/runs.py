@@ -74,15 +74,15 @@ def run(
         raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
 
 
-def counters(executor: PipelineExecutor, rank: int | None = None) -> list[Counter]:
-    """What each step counted, one Counter a step, summed over all tasks or for one ``rank``.
+def counters(executor: PipelineExecutor) -> list[Counter]:
+    """What each step counted, one Counter a step, summed over all tasks.
 
     Read from the statistics that every task saves, so that a resumed run counts the tasks of the
     run before as well; DataTrove's ``stats.json`` and what ``run()`` returns do not.
     """
     totals: list[Counter] = [Counter() for _ in executor.pipeline]
     with_stats = [i for i, step in enumerate(executor.pipeline) if hasattr(step, "stats")]
-    for task in range(executor.world_size) if rank is None else [rank]:
+    for task in range(executor.world_size):
         steps = json.loads(executor.logging_dir.read_text(f"stats/{task:05d}.json"))
         for index, step in zip(with_stats, steps, strict=True):
             for name, value in step["stats"].items():
