@@ -48,17 +48,17 @@ def main(data: str, out: str) -> None:
         JsonlReader(data, glob_pattern="*.jsonl*"),
         language,
         TokensCounter(tokenizer),
-        LambdaFilter(has_right_length, JsonlWriter(f"{out}/dropped")),
+        LambdaFilter(has_right_length, exclusion_writer=JsonlWriter(f"{out}/dropped")),
         JsonlWriter(f"{out}/kept"),  # token files hold no text and no ids
         DocumentTokenizer(f"{out}/tokens", tokenizer, eos_token=EOS_TOKEN, seed=SEED),
     ]
     tokenize = LocalPipelineExecutor(steps, TASKS, WORKERS, logging_dir=f"{out}/logs/tokenize")
     merger = DocumentTokenizerMerger(f"{out}/tokens", f"{out}/merged", "train", seed=SEED)
-    merge = LocalPipelineExecutor([merger], tasks=1, logging_dir=f"{out}/logs/merge")
-    tokenize.run()
-    merge.run()
+    merge = LocalPipelineExecutor([merger], logging_dir=f"{out}/logs/merge", depends=tokenize)
+    merge.run()  # runs `tokenize` first
     funnel(tokenize)
-    show(steps[-1].tokenizer, out)
+    if Path(out, "kept").exists():
+        show(steps[-1].tokenizer, out)
     check(tokenize, merge)
 
 

@@ -140,6 +140,23 @@ def test_what_the_page_says_of_other_input(tmp_path):
         assert len(ids["kept"] | ids["sampled"]) == 20
 
 
+def test_no_document_ends_with_the_cause(run, tmp_path):
+    """Not with what the lesson's own tables miss."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/a.jsonl").write_text("not JSON\nnor this\n")
+    done = run("01", "--input", tmp_path / "mine")
+    assert done.code == 1
+    assert done.error.startswith("the run is not whole:\ntask 0 read 0 of 2 documents in a.jsonl")
+
+
+def test_a_run_that_drops_every_document_is_whole(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/a.jsonl").write_text('{"text": "Too short."}\n' * 3)
+    done = run("01", "--input", tmp_path / "mine")
+    assert done.code == 0, done.stderr
+    assert "The run is whole: 3 records" in done.stdout
+
+
 @pytest.mark.parametrize("tasks", [1, 3])
 def test_resume_runs_what_did_not_complete(tasks, run):
     first = run("01", changes={"TASKS": tasks})
