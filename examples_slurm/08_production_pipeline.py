@@ -30,7 +30,7 @@ from datatrove_kit.config import Jobs, Settings, arguments, command_line, stages
 from datatrove_kit.fast import early, fast
 from datatrove_kit.plan import plan
 from datatrove_kit.readers import tolerant
-from datatrove_kit.usage import usage
+from datatrove_kit.watch import submit
 from examples_common import language_model, slurm_toml, table
 from examples_common.errors import LessonError
 from examples_common.samples import sample
@@ -162,9 +162,8 @@ def finish(config: Config, tokenizer: str, at: str, counts: list) -> None:
     table(f"The funnel of {config.dump}", rows[0], rows[1:])
     steps = json.dumps(config.steps.model_dump(exclude_unset=True), indent=1)
     made = {"How it was made": rows, "Settings of the steps": f"```json\n{steps}\n```"}
-    card = write_card(f"{at}/dataset", config.dump, tokenizer, made, **config.card)
+    write_card(f"{at}/dataset", config.dump, tokenizer, made, **config.card)
     print(f"\nParquet: {parquet['total']} documents. Token files: {tokenized['tokens']} tokens.")
-    print("Card:", card.removeprefix(f"{Path.cwd()}/"))
     for folder in () if config.keep_between else BETWEEN:
         get_datafolder(f"{at}/{folder}").rm("", recursive=True)
 
@@ -188,12 +187,13 @@ def main(config: Config, options) -> None:
         return print_plan(config, data, tokenizer, options)
     run = str(SCRIPT.parents[1] / "output" / SCRIPT.stem / "dumps" / config.dump)
     at = config.output or run
-    if options.resume and not config.keep_between and Path(run, "usage.txt").exists():
-        raise KitError(f"the run in {run} is whole, and has nothing left to be resumed from.")
     executors = chain(config, pipelines(config, data, at, tokenizer), run, options.local)
-    if counts := guard.run(executors, run, **options.how):  # resume, overwrite, wait, last
+    if options.local:
+        counts = guard.run(executors, run, **options.how)  # resume, overwrite
+    else:  # guard.run and a last job, this command again, which verifies and writes the card
+        counts = submit(executors, run, options.again, wait=options.wait, **options.how)
+    if counts:
         finish(config, tokenizer, at, counts)
-        Path(run, "usage.txt").write_text("" if options.local else usage(run))
 
 
 if __name__ == "__main__":

@@ -91,4 +91,6 @@ def write_card(
         text.append(f"## {heading}\n\n{part.strip()}")
     with folder.open("README.md", "w", encoding="utf-8") as stream:
         stream.write("\n\n".join(text) + "\n")
-    return folder.resolve_paths("README.md")
+    address = folder.resolve_paths("README.md")
+    print(f"dataset card: {address}", file=sys.stderr)
+    return address

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, TypeVar
 
 from datatrove.executor import SlurmPipelineExecutor
@@ -79,9 +80,18 @@ class Jobs(_arguments(SlurmPipelineExecutor, (*OF_SCRIPT, "tasks", "time"))):
     """Arguments of SlurmPipelineExecutor for all stages of a chain."""
 
     def over(self, others: Mapping) -> dict[str, Any]:
-        """These and what they leave of others; of the three ways to name an environment, one."""
+        """These and what they leave of others, with one way to name an environment.
+
+        It becomes an ``env_command`` that ends the job where it fails; DataTrove would go on in
+        whatever environment the job was submitted from.
+        """
         out = ENVIRONMENT if ENVIRONMENT & self.keys() else set()
-        return {name: v for name, v in others.items() if name not in out} | dict(self)
+        made = {name: v for name, v in others.items() if name not in out} | dict(self)
+        conda, venv = (quote(made.pop(name, None) or "") for name in ("condaenv", "venv_path"))
+        first = made.get("env_command") or (f"source {venv}" if venv != "''" else "true")
+        if conda != "''" and not made.get("env_command"):
+            first = f'eval "$(conda shell.bash hook)" && conda activate {conda}'
+        return made | {"env_command": f"{{ {first}\n}} || exit 1"}
 
 
 #: And for one stage.
@@ -155,8 +165,8 @@ def command_line(
 
     The options are ``--config FILE`` (its values go before ``defaults``), ``--print-config`` and
     ``--status RUN``; and for ``main``: ``local``, ``plan`` (a corpus, or None), ``cores``,
-    ``files`` (the settings' files), and ``how``, the keyword arguments of ``guard.run``:
-    ``resume``, ``overwrite`` and ``wait``.
+    ``files`` (the settings' files), ``wait``, ``again`` (the words of this command, to resume
+    the run), and ``how``, the keyword arguments ``resume`` and ``overwrite`` of ``guard.run``.
 
     A KitError and ``errors`` end the script with their message and exit code 1.
     """
@@ -176,7 +186,9 @@ def command_line(
     option("--plan", metavar="CORPUS", help="print settings for 90000 WARCs, 85TB, or a dump")
     option("--cores", type=int, default=1000, help="that --plan counts on (1000)")
     chosen = parser.parse_args()
-    chosen.how = {name: getattr(chosen, name) for name in ("resume", "overwrite", "wait")}
+    chosen.how = {"resume": chosen.resume, "overwrite": chosen.overwrite}
+    words = [word for word in sys.argv if word not in ("--resume", "--overwrite", "--wait")]
+    chosen.again = ["python", *words, "--resume"]
     chosen.files = [defaults, chosen.config] if chosen.config else [defaults]
     try:
         if chosen.status:

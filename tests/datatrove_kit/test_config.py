@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 import yaml
 from datatrove.pipeline.filters import GopherQualityFilter, LanguageFilter
@@ -79,11 +81,30 @@ def test_what_cannot_be_is_named(files, text, message):
     assert message in str(error.value) and "mine.yaml" in str(error.value)
 
 
-def test_of_the_ways_to_name_an_environment_one_is_left():
-    of_cluster = {"partition": "cpu", "env_command": "module load python", "qos": ""}
-    assert Jobs().over(of_cluster) == of_cluster
-    mine = Jobs(condaenv="mine", partition="gpu")
-    assert mine.over(of_cluster) == {"partition": "gpu", "qos": "", "condaenv": "mine"}
+def test_of_the_ways_to_name_an_environment_one_is_left(tmp_path):
+    of_cluster = {"partition": "cpu", "env_command": "export MINE=1", "qos": ""}
+    made = Jobs().over(of_cluster)
+    assert {**made, "env_command": ""} == {**of_cluster, "env_command": ""}
+    assert bash(f"{made['env_command']}\necho $MINE") == (0, "1\n")
+    mine = Jobs(condaenv="mine", partition="gpu").over(of_cluster)
+    assert mine.keys() == {"partition", "qos", "env_command"} and mine["partition"] == "gpu"
+    assert "conda activate mine" in mine["env_command"]
+    (tmp_path / "activate").write_text("HERE=1")
+    venv = Jobs(venv_path=f"{tmp_path}/activate").over({"condaenv": "other"})
+    assert bash(f"{venv['env_command']}\necho $HERE") == (0, "1\n")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"condaenv": "nope"}, {"venv_path": "/nope/activate"}, {"env_command": "false; false"}],
+)
+def test_a_job_ends_where_its_environment_is_not_there(wrong):
+    assert bash(f"{Jobs(**wrong).over({})['env_command']}\necho goes on") == (1, "")
+
+
+def bash(script: str) -> tuple[int, str]:
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    return done.returncode, done.stdout
 
 
 def test_what_is_written_has_its_comments_and_reads_back(files, tmp_path):
