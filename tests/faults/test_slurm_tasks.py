@@ -76,6 +76,8 @@ def test_requeued_in_mid_run(drill, filtered, breakable):
     job, _ = breakable.running(1)
     breakable("scontrol", "requeue", job)
     wait_until(lambda: breakable.queue()[job][:2] == ["PENDING", "BeginTime"], "requeued")
+    # Slurm takes some seconds to let go of tasks that are complete.
+    wait_until(lambda: {s for s, *_ in breakable.queue().values()} == {"PENDING"}, "the others")
     status = drill.status()
     assert rows(status)["filter"][2:5] == ["0", "0", "1"]
     assert "BeginTime (Slurm holds" in status
