@@ -57,11 +57,14 @@ def steps(data: str, out: str) -> list:
     return [
         # Without a pattern the reader would take a README in the folder for documents.
         JsonlReader(data, glob_pattern="*.jsonl*"),
-        LambdaFilter(lambda doc: len(doc.text) >= MIN_CHARS, JsonlWriter(f"{dropped}/1_short")),
-        LambdaFilter(sells_nothing, JsonlWriter(f"{dropped}/2_keywords")),
-        ListFilter(JsonlWriter(f"{dropped}/3_lists")),
+        LambdaFilter(
+            lambda doc: len(doc.text) >= MIN_CHARS,
+            exclusion_writer=JsonlWriter(f"{dropped}/1_short"),
+        ),
+        LambdaFilter(sells_nothing, exclusion_writer=JsonlWriter(f"{dropped}/2_keywords")),
+        ListFilter(exclusion_writer=JsonlWriter(f"{dropped}/3_lists")),
         # Last, so that chance picks among good documents only.
-        SamplerFilter(SAMPLE_RATE, SEED, JsonlWriter(f"{dropped}/4_sampled")),
+        SamplerFilter(SAMPLE_RATE, SEED, exclusion_writer=JsonlWriter(f"{dropped}/4_sampled")),
         JsonlWriter(f"{out}/kept"),
     ]
 

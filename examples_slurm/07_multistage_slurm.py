@@ -86,15 +86,15 @@ def show_recall(manifest: Path, out: str) -> None:
         if text["kind"] == "variant":
             hit = cluster[text["url"]] == base[text["cluster"]] != -1
             pairs.setdefault(text["target"], []).append((hit, probability(text["jaccard"])))
+    if not pairs:  # a manifest of something else
+        return
     print("\nPlanted pairs in the same cluster\n\nsimilarity  pairs   found         expected")
     for target, group in sorted(pairs.items()):
         n, (found, p) = len(group), np.mean(group, axis=0)
         recall["expected"][target], recall["found"][target] = p, found
         print(f"{target:10.2f} {n:6} {found:7.1%} {p:7.1%} ± {2 * (p * (1 - p) / n) ** 0.5:5.1%}")
-    alone = [cluster[text["url"]] != -1 for text in planted if text["kind"] == "single"]
-    print(
-        f"\nTexts without a near duplicate: {len(alone)}, in a cluster nevertheless: {sum(alone)}"
-    )
+    one = [cluster[text["url"]] != -1 for text in planted if text["kind"] == "single"]
+    print(f"\nTexts without a near duplicate: {len(one)}, in a cluster nevertheless: {sum(one)}")
     chart(f"{out}/recall.png", {"Recall by similarity": recall}, kind="line")
 
 

@@ -263,6 +263,21 @@ def test_data_of_ones_own_have_no_manifest(run, tmp_path):
     assert len(done.documents("removed")) == 5
 
 
+def test_no_document_ends_with_the_cause(run, tmp_path):
+    """Not with what the lesson's own tables miss."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/a.jsonl").write_text("not JSON\nnor this\n")
+    done = run("05", "--input", tmp_path / "mine")
+    assert done.code == 1
+    assert done.error.startswith("the run is not whole:\ntask 0 read 0 of 2 documents in a.jsonl")
+
+
+def test_a_manifest_of_another_shape_judges_nothing(run):
+    done = run("05", "--input", sample("c4"))
+    assert done.code == 0, done.stderr[-3000:]
+    assert rows_of(done.stdout, "Three ways")[:2] == [["stages", "1000"], ["set", "1000"]]
+
+
 # What goes wrong in plain DataTrove.
 
 

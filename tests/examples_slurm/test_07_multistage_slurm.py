@@ -320,6 +320,12 @@ def test_own_documents(tmp_path):
     assert "Planted" not in done.stdout
 
 
+def test_a_manifest_without_planted_pairs(tmp_path):
+    done = run_script(SCRIPT, "--input", sample("c4"), "--local", cwd=tmp_path)
+    assert done.code == 0, done.stderr[-2000:]
+    assert "Planted" not in done.stdout and "chart:" not in done.stdout
+
+
 def test_two_tasks_for_each_bucket(local, tmp_path):
     """Ranges of hashes, read by a task each, give what whole buckets give."""
     twice = {'"buckets", BUCKETS': '"buckets", 2 * BUCKETS'}
