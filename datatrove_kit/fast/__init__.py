@@ -20,19 +20,15 @@ from datatrove_kit.fast.words import english_tokenizer
 
 __all__ = ["early", "fast"]
 
+#: For each class the faster one, and the attribute that takes a tokenizer for words or sentences.
 FASTER = {
-    Trafilatura: FastTrafilatura,
-    filters.URLFilter: FastURLFilter,
-    filters.GopherRepetitionFilter: FastGopherRepetitionFilter,
-    MinhashDedupSignature: FastMinhashSignature,
-}
-#: Attribute of a step that takes a tokenizer for words or sentences.
-TOKENIZER = {
-    filters.GopherRepetitionFilter: "language",
-    filters.GopherQualityFilter: "language",
-    filters.C4QualityFilter: "language",
-    filters.FineWebQualityFilter: "language",
-    MinhashDedupSignature: "word_tokenizer",
+    Trafilatura: (FastTrafilatura, None),
+    filters.URLFilter: (FastURLFilter, None),
+    filters.GopherRepetitionFilter: (FastGopherRepetitionFilter, "language"),
+    filters.GopherQualityFilter: (filters.GopherQualityFilter, "language"),
+    filters.C4QualityFilter: (filters.C4QualityFilter, "language"),
+    filters.FineWebQualityFilter: (filters.FineWebQualityFilter, "language"),
+    MinhashDedupSignature: (FastMinhashSignature, "word_tokenizer"),
 }
 
 
@@ -40,23 +36,20 @@ def fast(pipeline: Iterable) -> list:
     """The same pipeline with faster steps: the same documents, reasons and statistics.
 
     Trafilatura, URLFilter, GopherRepetitionFilter and MinhashDedupSignature become faster classes
-    of the kit, and steps that split English words or sentences get a faster tokenizer. Other
-    languages keep DataTrove's tokenizer and its MinhashDedupSignature. A replaced step keeps all
-    that it was given, also after it was made.
+    of the kit, and steps that split words or sentences get a faster tokenizer, if they are for
+    English. A replaced step keeps all that it was given, also after it was made.
 
     Returns a new list. The steps of ``pipeline`` are not changed. Steps of other classes, and of
     subclasses of these, are taken over as they are.
     """
     quick = []
     for step in pipeline:
-        kind = type(step)
-        splits_english = kind in TOKENIZER and step.language == Languages.english
-        if splits_english or (kind in FASTER and kind is not MinhashDedupSignature):
+        faster, tokenizer = FASTER.get(type(step), (None, None))
+        if faster and (not tokenizer or step.language == Languages.english):
             step = copy(step)
-            step.__class__ = FASTER.get(kind, kind)
-            step.stats = deepcopy(step.stats)
-        if splits_english:
-            setattr(step, TOKENIZER[kind], english_tokenizer())
+            step.__class__, step.stats = faster, deepcopy(step.stats)
+            if tokenizer:
+                setattr(step, tokenizer, english_tokenizer())
         quick.append(step)
     return quick
 
@@ -69,10 +62,10 @@ def early(
 ) -> list:
     """What ``fast`` gives, with a filter that drops pages in other languages before extraction.
 
-    The filter stands right before the first extractor. It asks the model of the pipeline's
-    LanguageFilter, or DataTrove's default model where the pipeline has none. The LanguageFilter
-    decides about all pages that are not dropped here, so that no document is added. Few may get
-    lost: a page is judged by the first 2,000 characters of its visible text, if it has 200.
+    The filter stands right before the first extractor, and asks the model of the pipeline's
+    LanguageFilter, or DataTrove's default model. It judges a page by the first 2,000 characters of
+    its visible text, if there are 200. No document is added, and few may get lost, since the
+    LanguageFilter decides about all pages that are not dropped here.
 
     Args:
         languages: codes that the model uses, such as ``en``.

@@ -28,9 +28,9 @@ BATCH = 512
 class FastMinhashSignature(MinhashDedupSignature):
     """Stage 1 of MinHash that writes the files that DataTrove's own stage 1 writes, byte for byte.
 
-    ``word_tokenizer`` is a PieceTokenizer. The step remembers the normalized words of each piece of
-    text, cuts the shingles out of one string of bytes, takes the remainder of the Mersenne prime
-    2^61 - 1 by a shift and an addition instead of a division, and writes many documents at a time.
+    It remembers the normalized words of each piece of text, cuts the shingles out of one string of
+    bytes, divides by the Mersenne prime with a shift, and writes many documents at a time.
+    ``word_tokenizer`` is a PieceTokenizer.
     """
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> None:

@@ -38,7 +38,7 @@ class PieceTokenizer(WordTokenizer):
 
     spaCy cuts a text at its blanks and applies its rules to each piece on its own. Its last pass
     alone looks further: it joins tokens that make up a special case, such as ``:)``, and may take
-    one from the next piece. Texts with such a piece go through spaCy as a whole, as do those whose
+    one from the next piece. Lines with such a piece go through spaCy as a whole, as do texts whose
     sentences depend on blanks other than single spaces.
     """
 
@@ -101,7 +101,12 @@ class PieceTokenizer(WordTokenizer):
 
     def word_tokenize(self, text: str) -> list[str]:
         words = self.look_up(text.split())
-        return self.stock.word_tokenize(text) if None in words else list(chain.from_iterable(words))
+        if None not in words:
+            return list(chain.from_iterable(words))
+        lines = text.split("\n")  # no special case reaches over a line break
+        if len(lines) == 1:
+            return self.stock.word_tokenize(text)
+        return list(chain.from_iterable(map(self.word_tokenize, lines)))
 
     def sent_tokenize(self, text: str) -> list[str]:
         return self.stock.sent_tokenize(text)
