@@ -30,7 +30,6 @@ class FastMinhashSignature(MinhashDedupSignature):
 
     It remembers the normalized words of each piece of text, cuts the shingles out of one string of
     bytes, divides by the Mersenne prime with a shift, and writes many documents at a time.
-    ``word_tokenizer`` is a PieceTokenizer.
     """
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> None:

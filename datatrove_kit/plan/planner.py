@@ -46,8 +46,7 @@ class Stage:
     """One stage of a plan.
 
     Attributes:
-        tasks, mem_per_cpu_gb, time: arguments of SlurmPipelineExecutor. A task uses about 75% of
-            this memory and at most 75% of this time.
+        tasks, mem_per_cpu_gb, time: for SlurmPipelineExecutor; a task uses about 75% at most.
         cpu_hours: of all tasks.
         documents: that it keeps; None of a stage without a reader.
         gb: that it writes, without MinHash's pairs (about 1% of all).
