@@ -7,11 +7,10 @@ import os
 os.environ.setdefault("TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS", "")
 
 from .checks import check
-from .counts import counts
-from .fetch import language_model
 from .lessons import lesson
+from .samples.fetch import language_model
 from .slurm import slurm_toml, wait_for
-from .tables import chart, funnel, table
+from .tables import chart, counts, funnel, table
 
 __all__ = [
     "chart", "check", "counts", "funnel", "language_model", "lesson", "slurm_toml", "table",

@@ -18,8 +18,8 @@ from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 from warcio.archiveiterator import ArchiveIterator
 
-from .counts import counts
 from .errors import LessonError
+from .tables import counts
 
 SHOWN = 10  # faults that are named
 
@@ -85,7 +85,7 @@ def _input_faults(reader: BaseDiskReader, counted: list[int], seen: Counter) -> 
         expected = expected if reader.limit == -1 else min(expected, reader.limit)
         seen.update(inputs=len(shard), records=number)
         if counted[rank] != expected:
-            more = f"; no text in {', '.join(empty[:5])}" if empty else ""
+            more = f"; no document from {', '.join(empty[:5])}" if empty else ""
             files = f"{expected} documents in {' '.join(shard)}"
             yield f"task {rank} read {counted[rank]} of {files}{more}"
 
@@ -161,12 +161,14 @@ def _output_faults(
 ) -> Iterator[str]:
     outputs, expected = {}, {}
     for index, step in enumerate(executor.pipeline):
-        for owner, what in ((step, "total"), (getattr(step, "exclusion_writer", None), "dropped")):
+        for owner in (step, getattr(step, "exclusion_writer", None)):
             if folder := getattr(owner, "output_folder", None):
                 outputs[folder.path] = owner
                 if isinstance(owner, (JsonlWriter, ParquetWriter)):
+                    kept = "" if owner is step else "forwarded"  # the rest is what it excludes
+                    tasks = enumerate(task[index] for task in counted)
                     numbers = expected.setdefault(folder.path, Counter())
-                    numbers.update({rank: task[index][what] for rank, task in enumerate(counted)})
+                    numbers.update({rank: count["total"] - count[kept] for rank, count in tasks})
     roots = sorted([*outputs, executor.logging_dir.path], key=len)
     for path, owner in outputs.items():
         folder, there = owner.output_folder, Counter()

@@ -19,7 +19,7 @@ from datatrove_kit.guard.processes import Stopped, belong_to_parent, supervised
 
 from .errors import LessonError
 from .samples import sample as sample_folder
-from .slurm import cancel, queued
+from .slurm import cancel, queue, queued
 
 # Workers are forked from a server that imports the script, and this with it. What a step forks, as
 # Trafilatura does, would wait for ever for a worker that is gone.
@@ -64,6 +64,8 @@ def lesson(main: Callable[..., None], sample: str) -> None:
         if any(isinstance(value, list) for value in options.values()):
             return main("", "", **options)
         data = _input(chosen["input"] or str(sample_folder(sample)))
+        if options.get("local") is False:
+            queue(out)  # a cluster that does not answer is noticed before anything is touched
         with _alone_in(out, data), supervised():
             before += _prepare(out, chosen["resume"])
             return main(data, _shown(out), **options)
@@ -104,7 +106,9 @@ def _alone_in(out: Path, data: str) -> Iterator[None]:
     source, lock = Path(data).resolve(), out.with_name(f".{out.name}.lock")
     if out.is_relative_to(source) or source.is_relative_to(out):
         why = f"and the input {data} lie in one another, and a reader would read what is written"
-    elif out.exists() and not lock.exists() and (out.is_file() or any(out.iterdir())):
+    elif out.is_file():
+        why = "is a file"
+    elif out.exists() and not lock.exists() and any(out.iterdir()):
         why = "holds files that no lesson wrote"
     else:
         out.mkdir(parents=True, exist_ok=True)
@@ -153,6 +157,8 @@ def _sentence(error: Exception, script: Path, out: Path) -> str:
             return text
         case subprocess.CalledProcessError() if "sbatch" in error.cmd:
             cancel(queued(out))
+            for script in out.glob("**/launch_script.slurm"):
+                script.unlink()  # nothing is left of what it submitted
             return (
                 "sbatch refused a job, and says why above. Mend slurm.toml or the script: jobs "
                 "that were submitted before are cancelled."
@@ -165,9 +171,14 @@ def _sentence(error: Exception, script: Path, out: Path) -> str:
         case ImportError():
             return f"{text}\nInstall what the lessons need: pip install -e {script.parent.parent}"
         case RuntimeError() if text.startswith("No files found on "):
+            if str(out) in text:
+                return (
+                    f"{text[:-1]}: every document was dropped, or none was read. Is the text in "
+                    "another field? See text_key on page 01, and DataTrove's warnings above."
+                )
             return (
-                f"{text[:-1]}. Does no file's name fit the glob_pattern of the reader? Or was "
-                "every document dropped in the step before?"
+                f"{text[:-1]}: no file's name fits the glob_pattern of the reader. Files in "
+                "subfolders need one such as **/*.jsonl*"
             )
         case OSError() | UnicodeDecodeError() if not in_task:
             return f"a file cannot be read as text, or a folder cannot be written to: {text}"

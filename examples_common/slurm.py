@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-#: Arguments that belong to a lesson's script, whatever the cluster.
+#: Arguments that stand in a lesson's script, whatever the cluster.
 OF_SCRIPT = {"pipeline", "tasks", "job_name", "depends", "logging_dir", "slurm_logs_folder"}
 #: Reasons for which Slurm lets a job wait and that no waiting ends.
 NEVER = (
@@ -54,15 +54,19 @@ def slurm_toml() -> dict:
     return found
 
 
-def _queue(folder: Path) -> dict[str, str]:
-    """Why each job that logs below a folder waits ("None" for one that runs), by job id."""
+def queue(folder: Path) -> dict[str, str]:
+    """Why each job that logs below a folder waits ("None" for one that runs), by job id.
+
+    Raises LessonError when no cluster answers.
+    """
     words = ["squeue", "--noheader", "--me", "--Format=JobArrayID:40,Reason:60,StdOut:999"]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         raise LessonError(
-            "squeue failed, so it is unknown whether jobs of this run are in the queue. Is the "
-            'cluster up? One of your own needs: eval "$(python examples_slurm/local_cluster.py '
-            f'env)"\n{done.stderr.strip()}'
+            "Slurm's programs are here, but no cluster answers. Start yours (python "
+            "examples_slurm/local_cluster.py up) and, in each shell, run "
+            'eval "$(python examples_slurm/local_cluster.py env)"; or use --local.\n'
+            f"squeue says: {done.stderr.strip()}"
         )
     found = {}
     for line in done.stdout.splitlines():
@@ -79,7 +83,7 @@ def queued(folder: Path) -> list[str]:
     """
     if not any(folder.glob("**/launch_script.slurm")) or not shutil.which("squeue"):
         return []
-    return sorted({job.partition("_")[0] for job in _queue(folder.resolve())})
+    return sorted({job.partition("_")[0] for job in queue(folder.resolve())})
 
 
 def cancel(jobs: list[str]) -> None:
@@ -97,7 +101,7 @@ def wait_for(*executors: SlurmPipelineExecutor) -> None:
     folder = Path(os.path.commonpath([Path(e.slurm_logs_folder).resolve() for e in executors]))
     shown, started, looks, stuck = "", time.monotonic(), 0, False
     while not stuck and looks < LOOKS:
-        jobs = _queue(folder)
+        jobs = queue(folder)
         left = {e.job_name: e.get_incomplete_ranks(skip_completed=True) for e in executors}
         progress = "  ".join(
             f"{e.job_name} {e.tasks - len(left[e.job_name])}/{e.tasks}" for e in executors

@@ -1,7 +1,9 @@
-"""Results for the reader's eyes: tables on stdout, charts as PNG files."""
+"""What the tasks counted, for the reader's eyes: tables on stdout, charts as PNG files."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,10 +12,24 @@ from datatrove.pipeline.readers.base import BaseReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 from tabulate import tabulate
 
-from .counts import counts
-
 #: Documents that an extractor loses, by the names of its statistics.
 LOST = ("timeout", "broken_process", "clean_error")
+
+
+def counts(executor: PipelineExecutor, rank: int | None = None) -> list[Counter]:
+    """What each step counted, one Counter a step, summed over all tasks or for one ``rank``.
+
+    Read from ``stats/RANK.json``, which every task saves: what ``run()`` returns, and
+    ``stats.json``, lack the tasks that an earlier run completed.
+    """
+    totals: list[Counter] = [Counter() for _ in executor.pipeline]
+    counting = [i for i, step in enumerate(executor.pipeline) if hasattr(step, "stats")]
+    for task in range(executor.world_size) if rank is None else [rank]:
+        steps = json.loads(executor.logging_dir.read_text(f"stats/{task:05d}.json"))
+        for index, step in zip(counting, steps, strict=True):
+            for name, value in step["stats"].items():
+                totals[index][name] += value["total"] if isinstance(value, dict) else value
+    return totals
 
 
 def table(title: str, headers: Sequence[str], rows: Iterable[Sequence], missing: str = "") -> None:
@@ -44,16 +60,13 @@ def funnel(executor: PipelineExecutor, title: str = "What each step kept") -> No
     table(title, ["step", "documents in", "dropped", "kept"], rows)
 
 
-def chart(
-    path: str, panels: Mapping[str, Mapping[str, Mapping]], kind: str = "bar", log: Sequence = ()
-) -> None:
+def chart(path: str, panels: Mapping[str, Mapping[str, Mapping]], kind: str = "bar") -> None:
     """Save a chart as PNG and name the file on stdout.
 
     Args:
         panels: for each panel its title, and for each series in it what to draw: y by x.
         kind: ``bar`` for groups of bars, one group for each x; ``line`` for points on a line;
             ``step`` for histograms, x being the left edge of a bin (the last one ends it, with 0).
-        log: titles of the panels whose x axis is logarithmic.
     """
     from matplotlib.figure import Figure
 
@@ -72,8 +85,6 @@ def chart(
                 axes.stairs(y[:-1], x, label=label, fill=not i, alpha=0.9 - 0.4 * (not i), lw=1.6)
             else:
                 axes.plot(x, y, label=label, marker="o" if i else None)
-        if title in log:
-            axes.set_xscale("log")
         axes.set_title(title)
         axes.legend(frameon=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -9,4 +9,5 @@ if importlib.util.find_spec("datatrove") is None:
     activate = f". {home}/.venv/bin/activate"
     if not (home / ".venv").exists():
         activate = f"python3 -m venv {home}/.venv && {activate} && pip install -e {home}"
+        activate = f"make lessons makes one; or {activate}"
     sys.exit(f"error: this Python has no DataTrove. Activate the environment: {activate}")

@@ -352,14 +352,14 @@ def test_a_record_that_the_reader_dropped(bad, here):
     text = faults(plain())
     read = 10 if bad[10:11] == b"\xff" else 22  # it loses what it had in its buffer as well
     assert f"task 0 read {read} of 23 documents in a.jsonl c.jsonl" in text
-    assert f"no text in {here}/data/c.jsonl line 13" in text
+    assert f"no document from {here}/data/c.jsonl line 13" in text
 
 
 def test_a_row_without_a_text(here):
     write(here / "data" / "e.parquet", [*RECORDS[:3], {"text": None, "n": 1}])
     text = faults(plain(ParquetReader("data", glob_pattern="*.parquet"), tasks=1))
     assert "task 0 read 3 of 4 documents in e.parquet" in text
-    assert text.endswith(f"no text in {here}/data/e.parquet row 3")
+    assert text.endswith(f"no document from {here}/data/e.parquet row 3")
 
 
 def crawl(path: Path, *pages: bytes) -> None:
@@ -406,7 +406,7 @@ def test_a_file_of_which_no_document_became(here):
     executor = run(PageReader("data", glob_pattern="*.html"), JsonlWriter("out/kept"), tasks=1)
     text = faults(executor)
     assert "task 0 read 2 of 3 documents in" in text
-    assert f"no text in {here}/data/b.html" in text
+    assert f"no document from {here}/data/b.html" in text
 
 
 def test_a_file_that_came_later(here):

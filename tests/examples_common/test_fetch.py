@@ -19,8 +19,8 @@ import pytest
 from conftest import REPO
 from loopback import Failure, Hub, Loopback
 
-from examples_common import fetch as module
 from examples_common.errors import LessonError
+from examples_common.samples import fetch as module
 from examples_common.samples import sample
 
 CONTENT = random.Random(0).randbytes(900_000)

@@ -292,7 +292,7 @@ def test_an_output_that_cannot_be_made(place):
     done = place.run("--output", "examples_local/09_small.py/run")
     assert_refused(done, "a folder cannot be written to", "Not a directory", "09_small.py/run")
     done = place.run("--output", "examples_local/09_small.py")
-    assert_refused(done, "the output examples_local/09_small.py holds files that no lesson wrote")
+    assert_refused(done, "the output examples_local/09_small.py is a file")
 
 
 # ---- resume ----------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def test_a_queue_that_does_not_answer(tmp_path, monkeypatch):
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     run = SlurmPipelineExecutor([], 1, "1:0", "learn", logging_dir=str(tmp_path / "logs"))
-    with pytest.raises(LessonError, match=r"squeue failed(.|\n)*Unable to contact"):
+    with pytest.raises(LessonError, match=r"no cluster answers(.|\n)*Unable to contact"):
         wait_for(run)
 
 

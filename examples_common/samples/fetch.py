@@ -24,8 +24,8 @@ from typing import IO
 from warcio.archiveiterator import ArchiveIterator
 from warcio.warcwriter import WARCWriter
 
-from .errors import LessonError
-from .samples.articles import DATA
+from ..errors import LessonError
+from .articles import DATA
 
 #: fastText's model for 176 languages (arXiv 1607.01759, 1612.03651), by its authors under
 #: CC BY-SA 3.0; the wheel on the package index carries the same file.
