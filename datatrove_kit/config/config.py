@@ -144,7 +144,7 @@ def written(*files: str | Path, changes: Mapping | None = None, comment: str = "
     for change in (*more, changes or {}):
         _merge(text, change)
     yaml.dump(text, stream)
-    return "".join(f"# {line}\n" for line in comment.splitlines()) + stream.getvalue()
+    return "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines()) + stream.getvalue()
 
 
 def _merge(into: Any, values: Mapping) -> None:
