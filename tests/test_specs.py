@@ -67,9 +67,11 @@ def code_of(script: Path, names: list[str]) -> str:
             found[name] = [source(lines, node)]
         for inner in getattr(node, "body", []) if names_of(node) == ["main"] else []:
             found |= {f"main.{name}": [source(lines, inner)] for name in names_of(inner)}
-    parts = [textwrap.dedent("\n".join(found[name])) for name in names]
-    text = "\n\n".join(parts)
-    return re.sub(r"(?m)^([A-Z_]+ = .*)\n\n(?=[A-Z_]+ = )", r"\1\n", text)
+    text = ""
+    for last, name in zip(["", *names], names, strict=False):
+        between = "\n" if last.isupper() and name.isupper() else "\n\n\n"
+        text += between * bool(text) + textwrap.dedent("\n".join(found[name]))
+    return text
 
 
 def names_of(node: ast.stmt) -> list[str]:

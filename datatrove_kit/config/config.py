@@ -183,7 +183,7 @@ def command_line(
     option("--local", help="run here, without Slurm", **flag)
     option("--wait", help="on Slurm: follow the jobs to their end", **flag)
     option("--status", metavar="RUN", help="show how far the run in a folder is")
-    option("--plan", metavar="CORPUS", help="print settings for 90000 WARCs, 85TB, or a dump")
+    option("--plan", metavar="CORPUS", help="print settings for 90000 WARCs, or 85TB")
     option("--cores", type=int, default=1000, help="that --plan counts on (1000)")
     chosen = parser.parse_args()
     chosen.how = {"resume": chosen.resume, "overwrite": chosen.overwrite}
