@@ -25,6 +25,20 @@ SLURM_SAYS = [
     re.compile(r"^([^\n]*(?:No such file|not found)[^\n]*)", re.M),
     re.compile(r"^srun: error: ([^\n]+)", re.M),
 ]
+#: Reasons for which Slurm lets a job wait and that no waiting ends, with what mends them.
+NEVER = {
+    "PartitionTimeLimit": "its time is more than the partition allows: give less, or another one",
+    "PartitionNodeLimit": "the partition has too few nodes of this size: ask for less, or another",
+    "PartitionDown": "its partition is down: name another one",
+    "PartitionInactive": "its partition is inactive: name another one",
+    "BadConstraints": "no node has what sbatch_args ask for",
+    "InvalidAccount": "the account in sbatch_args is not known",
+    "InvalidQOS": "its qos is not known",
+    "AssocMaxWallDurationPerJobLimit": "its time is more than your account allows",
+    "QOSMaxWallDurationPerJobLimit": "its time is more than its qos allows",
+    "AssocMaxCpuPerJobLimit": "it asks for more CPUs than your account allows",
+    "AssocMaxMemPerJob": "it asks for more memory than your account allows",
+}
 
 
 @dataclass

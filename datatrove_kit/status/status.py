@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from fasteners import InterProcessReaderWriterLock
 from tabulate import tabulate
 
 from datatrove_kit.errors import KitError
-from datatrove_kit.guard.jobs import Stage, in_queue, jobs_of, outcomes, read_record, stages_in
+from datatrove_kit.guard.jobs import (
+    NEVER,
+    Stage,
+    in_queue,
+    jobs_of,
+    outcomes,
+    read_record,
+    stages_in,
+)
 from datatrove_kit.guard.runs import FINDINGS, SUCCESS
 from datatrove_kit.guard.tasks import COMPLETIONS, LOCK, OWNERS
 
@@ -106,12 +115,24 @@ def _here(folder: Path, claim: Path, alive: bool) -> tuple[str, str]:
     return "waiting", "for a worker" if alive else "the run has stopped"
 
 
+def _never(queued: Iterable[str]) -> list[str]:
+    """What mends the reasons for which Slurm will never start any of these jobs, if so."""
+    found = [
+        next((f"{r}: {fix}" for r, fix in NEVER.items() if why.startswith(f"PENDING {r}")), "")
+        for why in queued
+    ]
+    return found if all(found) else []
+
+
 def _next(folder: Path, states: Counter, queue: dict[str, str], alive: bool) -> str:
     if (folder / SUCCESS).exists():
         return "nothing, the run is whole."
     moving = [name for name, why in queue.items() if not why.startswith("PENDING Dependency")]
     mend = "mend the cause, " if states["failed"] else ""
     if moving or (queue and not mend) or (alive and not queue):
+        if reasons := _never(queue[name] for name in moving):
+            cancel = f"scancel {' '.join(jobs_of(folder))}"
+            return f"{reasons[0]}. Mend it, {cancel}, and run it again with resume=True."
         if moving and all(queue[name] == "PENDING BeginTime" for name in moving):
             return f"wait two minutes, or: scontrol update JobId={moving[0]} StartTime=now"
         return f"{mend}wait, and look again."

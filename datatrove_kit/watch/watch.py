@@ -17,25 +17,11 @@ from datatrove.executor import SlurmPipelineExecutor
 
 from datatrove_kit import guard
 from datatrove_kit.errors import KitError
-from datatrove_kit.guard.jobs import command, in_queue, jobs_of, outcomes
+from datatrove_kit.guard.jobs import NEVER, command, in_queue, jobs_of, outcomes
 from datatrove_kit.guard.slurm import wait as conclude
 from datatrove_kit.usage import usage
 
 POLL_SECONDS = 1.0
-#: Reasons for which Slurm lets a job wait and that no waiting ends, with what mends them.
-NEVER = {
-    "PartitionTimeLimit": "its time is more than the partition allows: give less, or another one",
-    "PartitionNodeLimit": "the partition has too few nodes of this size: ask for less, or another",
-    "PartitionDown": "its partition is down: name another one",
-    "PartitionInactive": "its partition is inactive: name another one",
-    "BadConstraints": "no node has what sbatch_args ask for",
-    "InvalidAccount": "the account in sbatch_args is not known",
-    "InvalidQOS": "its qos is not known",
-    "AssocMaxWallDurationPerJobLimit": "its time is more than your account allows",
-    "QOSMaxWallDurationPerJobLimit": "its time is more than its qos allows",
-    "AssocMaxCpuPerJobLimit": "it asks for more CPUs than your account allows",
-    "AssocMaxMemPerJob": "it asks for more memory than your account allows",
-}
 
 
 def submit(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.writers import JsonlWriter
 
 from datatrove_kit import KitError, guard
+from datatrove_kit.status.status import _next
 
 
 def status(run: str, cwd: Path) -> subprocess.CompletedProcess:
@@ -72,3 +74,17 @@ def test_of_no_run(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no run in .: give the folder")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("reasons", "words"),
+    [
+        (["PENDING PartitionTimeLimit", "PENDING Dependency"], "the partition allows: give less"),
+        (["PENDING Priority", "PENDING PartitionTimeLimit"], "wait, and look again."),
+    ],
+)
+def test_waiting_in_vain_is_not_called_waiting(reasons, words, tmp_path):
+    queue = {f"{number}_0": reason for number, reason in enumerate(reasons, 7)}
+    found = _next(tmp_path, Counter(waiting=2), queue, alive=False)
+    assert words in found
+    assert ("scancel" in found) == ("give less" in found)
