@@ -64,7 +64,7 @@ def lesson(main: Callable[..., None], sample: str) -> None:
         if any(isinstance(value, list) for value in options.values()):
             return main("", "", **options)
         data = _input(chosen["input"] or str(sample_folder(sample)))
-        if options.get("local") is False:
+        if "wait" in options and not options["local"]:
             queue(out)  # a cluster that does not answer is noticed before anything is touched
         with _alone_in(out, data), supervised():
             before += _prepare(out, chosen["resume"])

@@ -209,3 +209,21 @@ def cluster():
         done = call("up")
         assert done.returncode == 0, done.stderr
         yield exports(call("env"))
+
+
+def listening(pid_set: set[int]) -> list[str]:
+    """Local addresses (hex, as the kernel prints them) of the TCP sockets that processes hold."""
+    inodes = set()
+    for pid in pid_set:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                inodes |= set(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
+            except FileNotFoundError:
+                continue
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                found.append(fields[1])
+    return found

@@ -9,8 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import s3_filesystem
-from test_local_cluster import listening
+from conftest import listening, s3_filesystem
 
 from datatrove_kit.cluster.object_store import ObjectStore
 

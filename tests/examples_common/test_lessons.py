@@ -423,7 +423,8 @@ def test_a_python_without_datatrove(installed, tmp_path):
         )
         assert (done.returncode, done.stdout) == (1, ""), f"{script.name}: {done.stderr}"
         activate = f". {home}/.venv/bin/activate"
-        how = f"python3 -m venv {home}/.venv && {activate} && pip install -e {home}"
+        made = f"python3 -m venv {home}/.venv && {activate} && pip install -e {home}"
+        how = f"make lessons makes one; or {made}"
         assert done.stderr == (
             "error: this Python has no DataTrove. Activate the environment: "
             f"{activate if installed else how}\n"

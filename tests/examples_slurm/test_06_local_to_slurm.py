@@ -175,7 +175,7 @@ def test_what_sbatch_refuses_loses_nothing(toml, says, slurm, cluster, tmp_path)
 def test_without_slurm_the_way_out_is_named(run):
     done = run("06", "--wait", env={"PATH": "/nowhere"})
     assert done.code == 1
-    assert "sbatch is not here: run this on a login node" in done.error
+    assert "squeue is not here: run this on a login node" in done.error
     assert "local_cluster.py up" in done.error and "--local" in done.error
     assert "Traceback" not in done.stderr
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import cluster_script, exports
+from conftest import cluster_script, exports, listening
 
 from datatrove_kit import KitError
 from datatrove_kit.cluster.daemons import program, started_at
@@ -46,24 +46,6 @@ def slurm(up):
 
 def pids(cluster) -> set[int]:
     return {int(pid) for pid in re.findall(r"runs, pid (\d+)", cluster("status").stdout)}
-
-
-def listening(pid_set: set[int]) -> list[str]:
-    """Local addresses (hex, as the kernel prints them) of the TCP sockets that processes hold."""
-    inodes = set()
-    for pid in pid_set:
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                inodes |= set(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
-            except FileNotFoundError:
-                continue
-    found = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and fields[9] in inodes:
-                found.append(fields[1])
-    return found
 
 
 def test_bound_to_loopback_alone(up):
