@@ -270,8 +270,13 @@ def failure(ran: Ran, script: Path) -> list[str]:
 if __name__ == "__main__":
     runpy.run_path(str(REPO / "examples_local" / "environment.py"))  # is DataTrove installed?
     try:
-        sys.exit(main())
+        code = main()
+        sys.stdout.flush()
+        sys.exit(code)
     except KeyboardInterrupt:
         sys.exit("stopped")
+    except BrokenPipeError:  # who reads has enough, such as head; Python flushes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         sys.exit(f"error: {error}")

@@ -5,8 +5,7 @@ them back as a training loop would: whole documents, as text.
 
 - The token files go to OUT/tokens. Each document there is <s>, the tokens of its text, </s>.
 - OUT/back.jsonl has a line {"text": ...} for each document that you read from the token files, in
-  any order. The marks are no part of the text.
-- OUT/bpe.json stays the tokenizer of the text. Each text must come back to the letter.
+  any order. The marks are no part of the text. Each text must come back to the letter.
 
 Page 03 shows both marks (What goes wrong) and how a .ds file and its .index are read (show in the
 script of the lesson). Check it: python exercises/check.py 03a

@@ -10,7 +10,7 @@ this machine. Make it submit the same pipeline to Slurm, as an array with two el
 - The documents stay the same. A node gets the pipeline, and never sees this script.
 
 Where no cluster answers, the checker runs each task here, in a process of its own, as a node would.
-Page 06 shows the executor. Check it: python exercises/check.py 06a
+06b has such a call; page 06 explains its arguments. Check it: python exercises/check.py 06a
 """
 
 import sys

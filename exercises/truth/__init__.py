@@ -137,6 +137,12 @@ def id_of(key: tuple[str, str]) -> str:
     return key[0]
 
 
+def quoted(text: str) -> str:
+    """The beginning of a text in quotation marks; says so where it is empty."""
+    text = " ".join(text.split())
+    return f'"{text[:60]}{"..." * (len(text) > 60)}"' + " (an empty text)" * (not text)
+
+
 def differences(
     wanted: Iterable[Hashable],
     found: Iterable[Hashable],

@@ -129,7 +129,8 @@ def judge_common_word(data: Path, out: Path, ran: Ran) -> Verdict:
         if given != right:
             said.wrong(
                 f"{count(number)} in dropped/ should have the reason {right} and "
-                + (f"has {given}." if given else "has none: return False, and the reason.")
+                f"{'has' if number == 1 else 'have'} "
+                + (f"{given}." if given else "none: return False, and the reason.")
             )
     if said.solved:
         said.right(

@@ -6,7 +6,18 @@ import array
 import sys
 from pathlib import Path
 
-from . import Exercise, Findings, Ran, Unreadable, Verdict, count, differences, documents, records
+from . import (
+    Exercise,
+    Findings,
+    Ran,
+    Unreadable,
+    Verdict,
+    count,
+    differences,
+    documents,
+    quoted,
+    records,
+)
 
 FILES = ("c4-00000", "c4-00001")
 END = "<|endoftext|>"
@@ -79,10 +90,15 @@ def judge_tokens(said: Findings, data: Path, out: Path, first: str | None, last:
     if twice := sum(tokens[-2:] == end * 2 or tokens[:2] == front * 2 != () for tokens in found):
         wrong.append(f"{count(twice)} in tokens/ have a mark twice.")
     rows = [front + tokens + end for tokens in encoded]
-    wrong = wrong or differences(rows, found, "tokens/", lambda key: wanted.get(key, "of no text"))
+
+    def shown(key: tuple[int, ...]) -> str:
+        return quoted(wanted[key]) if key in wanted else "tokens of no text"
+
+    wrong = wrong or differences(rows, found, "tokens/", shown)
     said.wrong(*wrong)
     if not wrong:
-        said.right(f"tokens/ holds the {count(len(found))}, each with its marks.")
+        its = "its marks" if first else f"its mark {last}"
+        said.right(f"tokens/ holds the {count(len(found))}, each with {its}.")
 
 
 def judge_back(said: Findings, data: Path, out: Path, marks: tuple[str, ...]) -> None:
@@ -96,7 +112,7 @@ def judge_back(said: Findings, data: Path, out: Path, marks: tuple[str, ...]) ->
         said.wrong(f"{count(marked)} in back.jsonl have a mark in the text.")
     elif len(back) < len(texts) / 10:
         said.wrong(f"back.jsonl has {count(len(back))}; {len(texts)} texts were read.")
-    elif wrong := differences(texts, back, "back.jsonl"):
+    elif wrong := differences(texts, back, "back.jsonl", quoted):
         said.wrong(*wrong)
     else:
         said.right(f"back.jsonl has the {len(back)} texts, to the letter.")

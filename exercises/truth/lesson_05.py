@@ -40,8 +40,8 @@ def judge_newest(data: Path, out: Path, ran: Ran) -> Verdict:
         )
         return said.verdict()
     said.wrong(
-        f"Of {len(older)} of the {len(several)} texts with copies of other dates an older copy "
-        "is kept, and not the newest."
+        f"{len(several)} texts have copies of different dates. Of {len(older)} of them an older "
+        "copy is kept."
     )
     if all(given[text] == min(times[text]) for text in given):
         said.wrong("It is always the oldest: the highest priority stays.")

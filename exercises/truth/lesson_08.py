@@ -142,7 +142,7 @@ def judge_hosts(read: dict, gone: set, dropped: set, out: Path, said: Findings) 
         )
     if strange := dropped - gone:
         said.wrong(
-            f"{count(len(strange))} went, and is offered still, such as {read[min(strange)]}"
+            f"{count(len(strange))} went whose host still offers them, such as {read[min(strange)]}"
         )
     if missing or strange:
         for test, sentence in MISREADINGS:

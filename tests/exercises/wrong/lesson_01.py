@@ -14,7 +14,7 @@ WRONG = {
         "different words": ({"sum(words.values())": "len(words)"}, "number of different words"),
         "no reason": (
             {'return False, "common_word"': "return False"},
-            "should have the reason common_word and has none",
+            "should have the reason common_word and have none",
         ),
         "an empty text": (
             {'        if not words:\n            return False, "no_words"\n': ""},
