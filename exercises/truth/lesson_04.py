@@ -88,6 +88,10 @@ def judge_bullets(data: Path, out: Path, ran: Ran) -> Verdict:
     said = Findings()
     merged_file(out, "fqdn/bullet_point_lines_ratio")
     said.right("OUT/merged holds the statistics by domain.")
+    # DataTrove names a part by the rank of its task.
+    ranks = {path.name for path in out.rglob("fqdn/bullet_point_lines_ratio/*.json")}
+    if len(ranks - {"metric.json"}) == 1:  # none where the merge removed the parts
+        said.wrong("The statistics were measured in one task; the exercise asks for two.")
     try:
         answer = json.loads((out / "answer.json").read_text(encoding="utf-8"))
         domain, share = str(answer["domain"]), float(answer["share"])

@@ -16,6 +16,10 @@ WRONG = {
             "It has the most documents",
         ),
         "another form": ({'"share": means[domain]': '"mean": means[domain]'}, "KeyError 'share'"),
+        "one task": (
+            {"tasks=2": "tasks=1"},
+            "The statistics were measured in one task; the exercise asks for two.",
+        ),
         "a guess": (
             {'"share": means[domain]': '"share": 0.4'},
             "lists.example.org is right.\nIts share is 0.3400, not 0.4000.",
