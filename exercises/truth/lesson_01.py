@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -155,7 +156,22 @@ def judge_two_days(data: Path, out: Path, ran: Ran) -> Verdict:
         if min(kept)[0] >= "c4-00004":
             days = ["Tuesday's files have the names of Monday's, and took their place."]
         said.wrong(*days)
+    if any(len({name in "0123" for name in files}) == 2 for files in files_of_tasks(out)):
+        said.wrong(
+            "One task read files of both days: on Monday nobody has Tuesday's files. Keep two runs."
+        )
     return said.verdict()
+
+
+def files_of_tasks(out: Path) -> list[set[str]]:
+    """For each task of each run the last digits of the files that it read, by its log."""
+    launches = [
+        launch
+        for log in out.rglob("task_*.log")
+        # Runs that share a logging_dir share its logs.
+        for launch in log.read_text(encoding="utf-8").split("Launching pipeline for rank=")
+    ]
+    return [set(re.findall(r"Reading input file \S*c4-0000(\d)", log)) for log in launches]
 
 
 EXERCISES = [

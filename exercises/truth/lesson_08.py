@@ -100,7 +100,8 @@ def judge_withdrawn(data: Path, out: Path, ran: Ran) -> Verdict:
         return said.verdict()
     found = [document["id"] for document in documents(out / "removed/withdrawn")]
     dropped, dataset = set(found), [document["id"] for document in documents(out / "dataset")]
-    judge_hosts(read, gone, dropped, out, said)
+    if not judge_hosts(read, gone, dropped, out, said):
+        return said.verdict()  # what is wrong behind this step follows from it
     kept = Counter(page(identity) for identity in dataset)
     wanted = {page(i) for i in read if i not in gone and i.startswith("good")}
     if lost := wanted - kept.keys():
@@ -122,19 +123,17 @@ def judge_withdrawn(data: Path, out: Path, ran: Ran) -> Verdict:
     return said.verdict()
 
 
-def judge_hosts(read: dict, gone: set, dropped: set, out: Path, said: Findings) -> None:
-    """Compare what was dropped as withdrawn with what is; what another step took away is late."""
+def judge_hosts(read: dict, gone: set, dropped: set, out: Path, said: Findings) -> bool:
+    """Compare what was dropped as withdrawn with what is; what another step took away is late.
+
+    Returns whether the step took each document that it saw for what it is.
+    """
     elsewhere = {
         document["id"]
         for folder in ("quality", "minhash")
         if list(out.glob(f"removed/{folder}/*"))
         for document in documents(out / "removed" / folder)
     }
-    if late := gone & elsewhere:
-        said.wrong(
-            f"{count(len(late))} of withdrawn hosts reached another filter first: the step needs "
-            "no text, so it can stand before all steps that do."
-        )
     seen = read.keys() - (elsewhere - dropped)
     if missing := gone & seen - dropped:
         said.wrong(
@@ -148,6 +147,13 @@ def judge_hosts(read: dict, gone: set, dropped: set, out: Path, said: Findings) 
         for test, sentence in MISREADINGS:
             if dropped == {identity for identity in seen if test(read[identity])}:
                 said.wrong(sentence)
+        return False  # a page that it missed may have gone to another filter, wherever it stands
+    if late := gone & elsewhere:
+        said.wrong(
+            f"{count(len(late))} of withdrawn hosts reached another filter first: the step needs "
+            "no text, so it can stand before all steps that do."
+        )
+    return True
 
 
 def judge_cost(out: Path, dropped: int, said: Findings) -> None:

@@ -30,6 +30,14 @@ WRONG = {
             {"/kept/{day}": "/kept", '/logs/{day}"': '/logs", skip_completed=False'},
             "Of Monday's 467 documents kept/ holds 0.",
         ),
+        "one run for both days": (
+            {
+                '{"monday": "c4-0000[0-3].jsonl.gz", "tuesday": "c4-0000[4-7].jsonl.gz"}': (
+                    '{"both": "c4-0000[0-7].jsonl.gz"}'
+                )
+            },
+            "One task read files of both days",
+        ),
         "more tasks on Tuesday": (
             {
                 "/kept/{day}": "/kept",

@@ -21,6 +21,14 @@ WRONG = {
             {'host.endswith(f".{one}")': "host.endswith(one)"},
             "mind the dot",
         ),
+        "the names themselves": (
+            {' or host.endswith(f".{one}")': ""},
+            [
+                "10 documents of withdrawn hosts did not go, such as "
+                "https://www.archive.example.net/pages/60",
+                "Hosts below a withdrawn one, such as www.archive.example.net, are withdrawn, too.",
+            ],
+        ),
         "the cost of one document": (
             {'["time_stats"]["total"]': '["time_stats"]["mean"]'},
             "That is the mean for one document",
