@@ -1,14 +1,14 @@
 """What the checker must say of the stubs, and of wrong answers: changes of a solution."""
 
 STUBS = {
-    "02a": "Of the 60 good German pages of 50 words or more 0 are kept, and all should be.",
+    "02a": "LanguageFilter keeps no German page. What does its model call German?",
     "02b": "16 pages of 60 became no document",
 }
 WRONG = {
     "02a": {
         "the code of the word splitter": (
             {'["de"]': '["deu"]'},
-            "Of the 60 good German pages of 50 words or more 0 are kept, and all should be.",
+            "LanguageFilter keeps no German page. What does its model call German?",
         ),
         "the limit of Gopher": (
             {"min_doc_words=40, ": ""},
@@ -25,6 +25,13 @@ WRONG = {
         "too few stop words": (
             {', "das", "und", "zu", "von", "mit", "ist", "nicht", "ein", "eine", "dass"]': "]"},
             "Are your stop words the most common ones of German?",
+        ),
+        "no language filter, and few stop words": (
+            {
+                "            language,\n": "",
+                ', "zu", "von", "mit", "ist", "nicht", "ein", "eine", "dass"]': ', "den", "dem"]',
+            },
+            "28 pages in other languages 7 are",
         ),
         "every language": (
             {'LanguageFilter(["de"])': "LanguageFilter()"},
