@@ -7,6 +7,8 @@ import json
 import random
 import re
 import shutil
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -160,7 +162,52 @@ def judge_dated(data: Path, out: Path, ran: Ran) -> Verdict:
         )
     elif kept == {key for key, one in recent.items() if one}:
         said.wrong("Those without a date that can be read should be kept.")
+    if said.solved and swallows_errors(out / "logs/executor.pik"):
+        said.wrong(
+            "A fault of the script still counts as a document without a date: with a NameError in "
+            "the filter each task would end well. Catch KeyError, TypeError and ValueError alone."
+        )
     return said.verdict()
+
+
+#: Calls the filters of a pipeline, as a node loads it, with metadata that no document can have.
+PROBE = """
+import sys
+
+import dill
+from datatrove.data import Document
+from datatrove.pipeline.filters.base_filter import BaseFilter
+
+asked = []
+
+
+class Broken(dict):
+    def __getitem__(self, *key):
+        asked.append(key)
+        raise NameError("a fault of the script")
+
+    __contains__ = get = __getitem__
+
+
+with open(sys.argv[1], "rb") as file:
+    pipeline = dill.load(file).pipeline
+for step in pipeline:
+    if isinstance(step, BaseFilter):
+        asked.clear()
+        try:
+            step.filter(Document(text="", id="0", metadata=Broken()))
+        except NameError:
+            continue
+        if asked:
+            print("swallowed")
+"""
+
+
+def swallows_errors(pipeline: Path) -> bool:
+    """Whether a filter that reads the metadata returns although that ended with a NameError."""
+    probe = [sys.executable, "-c", PROBE, str(pipeline)]
+    ran = subprocess.run(probe, capture_output=True, text=True)
+    return ran.stdout.startswith("swallowed")
 
 
 EXERCISES = [

@@ -28,6 +28,10 @@ WRONG = {
             {DILL: "", **BROAD, "(doc: Document) -> bool": "(doc: Document, SINCE=SINCE) -> bool"},
             "is_recent compared no date on the node",
         ),
+        "all travels, and every error is caught": (
+            BROAD,
+            "with a NameError in the filter each task would end well",
+        ),
         "without a date is old": (
             {"        return True": "        return False"},
             "Those without a date that can be read should be kept",
