@@ -22,6 +22,7 @@ from examples_common import chart, check, counts, lesson, slurm_toml, wait_for
 TASKS = 4
 BUCKETS = 14
 HASHES = 8
+FOLDERS = ""  # where all but the logs goes instead of the output folder, such as "s3://bucket/out"
 MINHASH = dedup.minhash.MinhashConfig(n_grams=5, num_buckets=BUCKETS, hashes_per_bucket=HASHES)
 LIMITS = {  # of one task of each stage
     "signatures": {"mem_per_cpu_gb": 1, "time": "00:20:00"},
@@ -42,17 +43,17 @@ def main(data: str, out: str, local: bool = False, wait: bool = False, compare=N
         shared |= {"job_name": name, "slurm_logs_folder": f"{out}/slurm_logs/{name}"}
         return SlurmPipelineExecutor(pipeline, tasks, **shared, **(slurm_toml() | LIMITS[name]))
 
-    # A document is known by its task and its place there. The first and the last stage therefore
-    # share their reader and the number of tasks, or other documents than the duplicates would go.
+    at = FOLDERS or out
+    # The first and the last stage share reader and tasks: a document is known by its place there.
     reader = JsonlReader(data, glob_pattern="*.jsonl*")
-    sigs, matches, clusters = f"{out}/signatures", f"{out}/matches", f"{out}/clusters"
+    sigs, matches, clusters = f"{at}/signatures", f"{at}/matches", f"{at}/clusters"
     match = dedup.MinhashDedupBuckets(sigs, matches, config=MINHASH)
     unite = dedup.MinhashDedupCluster(matches, clusters, MINHASH, save_cluster_id=True)
-    drop = dedup.MinhashDedupFilter(clusters, JsonlWriter(f"{out}/removed"), load_cluster_ids=True)
+    drop = dedup.MinhashDedupFilter(clusters, JsonlWriter(f"{at}/removed"), load_cluster_ids=True)
     first = stage("signatures", TASKS, [reader, dedup.MinhashDedupSignature(sigs, MINHASH)])
     second = stage("buckets", BUCKETS, [match], depends=first)
     third = stage("clusters", 1, [unite], depends=second)  # one task, which sees all matches
-    last = stage("filter", TASKS, [reader, drop, JsonlWriter(f"{out}/kept")], depends=third)
+    last = stage("filter", TASKS, [reader, drop, JsonlWriter(f"{at}/kept")], depends=third)
     last.run()  # and the stages before, which it depends on
     stages = [first, second, third, last]
     if not (local or wait or last.job_id == -1):  # -1: all tasks were complete before
@@ -66,8 +67,8 @@ def main(data: str, out: str, local: bool = False, wait: bool = False, compare=N
     print(f"buckets     {matched['total_matches']} matches")
     print(f"clusters    {united['duplicates']} documents in {united['clusters']} clusters")
     print(f"filter      {dropped['dropped']} documents removed, {kept['total']} kept")
-    if (manifest := Path(f"{data}.manifest.jsonl")).exists():
-        show_recall(manifest, out)
+    if (manifest := Path(f"{data}.manifest.jsonl")).exists() and "variant" in manifest.read_text():
+        show_recall(manifest, at, out)
     check(*stages)
 
 
@@ -76,8 +77,8 @@ def probability(similarity: float) -> float:
     return 1 - (1 - similarity**HASHES) ** BUCKETS
 
 
-def show_recall(manifest: Path, out: str) -> None:
-    docs = JsonlReader(out, glob_pattern="*/*.jsonl.gz")()  # of kept/ and removed/
+def show_recall(manifest: Path, at: str, out: str) -> None:
+    docs = JsonlReader(at, glob_pattern="*/*.jsonl.gz")()  # of kept/ and removed/
     cluster = {doc.metadata["url"]: doc.metadata.get("minhash_cluster_id", -1) for doc in docs}
     planted = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
     base = {text["cluster"]: cluster[text["url"]] for text in planted if text["kind"] == "base"}
@@ -86,8 +87,6 @@ def show_recall(manifest: Path, out: str) -> None:
         if text["kind"] == "variant":
             hit = cluster[text["url"]] == base[text["cluster"]] != -1
             pairs.setdefault(text["target"], []).append((hit, probability(text["jaccard"])))
-    if not pairs:  # a manifest of something else
-        return
     print("\nPlanted pairs in the same cluster\n\nsimilarity  pairs   found         expected")
     for target, group in sorted(pairs.items()):
         n, (found, p) = len(group), np.mean(group, axis=0)

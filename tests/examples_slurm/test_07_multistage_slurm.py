@@ -23,12 +23,13 @@ import numpy as np
 import pytest
 import spacy
 import xxhash
-from conftest import Finished, lesson, read_documents, run_script
+from conftest import Finished, lesson, read_documents, run_script, s3_filesystem
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.dedup import MinhashDedupFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
+from datatrove_kit.cluster.object_store import ObjectStore
 from examples_common.samples import manifest, sample
 from examples_common.samples.builder import jaccard
 
@@ -376,3 +377,40 @@ def test_trap_the_last_stage_with_other_tasks(local, tmp_path, tasks, wrong, mis
     right = {doc["id"] for doc in local.documents("removed")}
     assert len(removed - right) == wrong
     assert len(right - removed) == missed
+
+
+@pytest.mark.slow
+def test_all_stages_on_an_object_store(bare, tmp_path, cluster):
+    """Signatures, matches, clusters and documents are on the store, equal to those on the disk."""
+    store = ObjectStore(tmp_path / "store")
+    store.start()
+    try:
+        env = {**cluster, **store.environment()}
+        files = s3_filesystem(env)
+        files.mkdir("lesson")
+        files.put(str(sample("near")), "lesson/near", recursive=True)
+        done = run_script(
+            lesson("07"), "--wait", "--input", "s3://lesson/near",
+            cwd=tmp_path, env=env, changes={"FOLDERS": '"s3://lesson/out"'},
+        )  # fmt: skip
+        assert done.code == 0, done.stderr[-2000:]
+        assert {path.name for path in done.folder.iterdir()} == {"logs", "slurm_logs"}
+        files.get("lesson/out", str(tmp_path / "out"), recursive=True)
+        here, there = bare("07").folder, tmp_path / "out"
+        for name in ("signatures", "matches", "clusters"):
+            assert contents(there / name) == contents(here / name) != {}
+        for name in ("kept", "removed"):
+            pairs = zip(read_documents(there / name), read_documents(here / name), strict=True)
+            for stored, written in pairs:
+                assert stored["text"] == written["text"] and stored["id"] == written["id"]
+    finally:
+        store.stop()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What the files of a folder hold, by name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
