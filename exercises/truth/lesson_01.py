@@ -8,6 +8,7 @@ import random
 import re
 from collections import Counter
 from pathlib import Path
+from string import punctuation
 
 from . import (
     Exercise,
@@ -43,6 +44,11 @@ def make_stuffed_pages(data: Path, out: Path) -> None:
     for often, others in ((3, 17), (4, 17), (60, 340), (61, 339)):
         rest = [f"{word}{i}" for i, word in enumerate(["tea", "milk"] * (others // 2 + 1))][:others]
         texts.append(" ".join(["teapot"] * often + rest))
+    # Above the limit only where "kettle" and "kettle," are taken for one word.
+    for bare, comma, others in ((8, 8, 84), (10, 10, 80), (12, 11, 77), (30, 25, 190)):
+        words = ["kettle"] * bare + ["kettle,"] * comma + [f"cup{i}" for i in range(others)]
+        rng.shuffle(words)
+        texts.append(" ".join(words))
     texts += [" ", "\n\n", " \n "]
     rng.shuffle(texts)
     for shard in range(2):
@@ -79,6 +85,11 @@ def share_of_characters(text: str) -> float:
     return often * len(word) / len(text)
 
 
+def share_of(words: list[str]) -> float:
+    return max(Counter(words).values(), default=0) / (len(words) or 1)
+
+
+ONE_WORD = "The filter takes kettle and kettle, for one word."
 #: Whether a filter that was written otherwise drops a text, and what to say to its author.
 MISREADINGS = [
     (
@@ -96,6 +107,14 @@ MISREADINGS = [
     (
         lambda text: share_of_characters(text) > MAX_SHARE,
         "The filter compares characters: count words, and divide by the number of words.",
+    ),
+    (
+        lambda text: share_of(re.findall(r"\w+", text.lower())) > MAX_SHARE,
+        ONE_WORD,
+    ),
+    (
+        lambda text: share_of([w.strip(punctuation) for w in text.lower().split()]) > MAX_SHARE,
+        ONE_WORD,
     ),
 ]
 
@@ -121,6 +140,7 @@ def judge_common_word(data: Path, out: Path, ran: Ran) -> Verdict:
         for drops, sentence in MISREADINGS:
             if found == {name for name, text in texts.items() if drops(text)}:
                 said.wrong(sentence)
+                break
     reasons = Counter(
         (document["metadata"].get("filter_reason"), wanted[content(document)])
         for document in dropped

@@ -1,7 +1,7 @@
 """What the checker must say of the stubs, and of wrong answers: changes of a solution."""
 
 STUBS = {
-    "01a": "Nothing was dropped; 39 documents of 199 should be",
+    "01a": "Nothing was dropped; 39 documents of 203 should be",
     "01b": "Of Tuesday's 466 documents kept/ holds 0.",
 }
 WRONG = {
@@ -9,6 +9,17 @@ WRONG = {
         "the case as it is": (
             {"doc.text.lower().split()": "doc.text.split()"},
             "takes Kettle and kettle for two words",
+        ),
+        "punctuation is no part of a word": (
+            {
+                "doc.text.lower().split()": 're.findall(r"\\w+", doc.text.lower())',
+                "import sys\n": "import re\nimport sys\n",
+            },
+            "The filter takes kettle and kettle, for one word.",
+        ),
+        "punctuation is cut off": (
+            {"doc.text.lower().split()": "w.strip('.,;:!?') for w in doc.text.lower().split()"},
+            "The filter takes kettle and kettle, for one word.",
         ),
         "the limit itself": ({"> MAX_SHARE": ">= MAX_SHARE"}, "exactly MAX_SHARE"),
         "different words": ({"sum(words.values())": "len(words)"}, "number of different words"),
