@@ -100,6 +100,16 @@ def test_words_that_name_no_exercise(command):
     assert command("99z").returncode == 2
 
 
+def test_a_reader_that_has_enough(course):
+    """`check.py | head -3` ends without a word on the pipe."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, str(course / "exercises/check.py")]
+    ran = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert ran.stderr == ""
+
+
 def test_a_script_that_is_gone_or_there_twice(tmp_path):
     (tmp_path / "01a_mine.py").touch()
     assert check.script_of("01a", tmp_path).name == "01a_mine.py"
