@@ -1,0 +1,136 @@
+"""What a report shows, as plain data: sampling makes it, the page draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Mark:
+    """A piece of a text that made it fall: characters ``start`` to ``end``, and what it is."""
+
+    start: int
+    end: int
+    label: str  # such as "repeated line"
+
+
+@dataclass
+class Text:
+    """A document that was drawn from an output folder."""
+
+    id: str
+    text: str  # its first characters, as many as the page shows
+    characters: int  # of the whole text
+    place: str  # file and line or row, seen from the folder of the run
+    metadata: dict[str, str]  # values as short text
+    marks: list[Mark] = field(default_factory=list)
+    note: str = ""  # what was measured, such as "41% of the characters are in repeated lines"
+
+
+@dataclass
+class Pile:
+    """Documents with one fate at one step, and a few of them."""
+
+    reason: str  # as DataTrove's statistics name it, without "dropped_"; "" for those kept
+    documents: int  # of all tasks
+    texts: list[Text] = field(default_factory=list)
+    missing: str = ""  # why there is no text, in a sentence
+
+
+@dataclass
+class Step:
+    """One step of a pipeline; numbers are sums over all tasks, None where it counts none."""
+
+    name: str  # its class if it can be told, such as "GopherQualityFilter"
+    kind: str  # reader, extractor, filter, dedup, writer, tokens, stats or other
+    seconds: float
+    got: int | None = None
+    dropped: int | None = None
+    kept: int | None = None
+    characters: int | None = None  # of the documents it let pass
+    tokens: int | None = None
+    folder: str = ""  # of its output or of what it drops, seen from the folder of the run
+    piles: list[Pile] = field(default_factory=list)  # one for each reason, largest first
+
+
+@dataclass
+class Task:
+    rank: int
+    seconds: float
+    file: str = ""  # the first input file of its log, if it names one
+
+
+@dataclass
+class Stage:
+    """One executor: a folder with ``executor.json``."""
+
+    name: str  # its logging folder, seen from the folder of the run
+    tasks: int
+    complete: int
+    steps: list[Step]
+    times: list[Task]  # of tasks that saved statistics, slowest first
+
+
+@dataclass
+class Distribution:
+    """How something is spread over kept and over dropped documents, from the sample."""
+
+    title: str  # such as "Characters of a document"
+    kind: str  # "histogram": keys are left edges of bins, equal steps of a log scale; or "bars"
+    kept: dict[str, int]
+    dropped: dict[str, int]
+
+
+@dataclass
+class Cluster:
+    """Duplicates: the document that was kept, and some of those that went for it."""
+
+    kind: str  # "exact" or "near"
+    removed: list[Text]
+    kept: Text | None  # None if it was not among the documents that were looked at
+    shared: float | None = None  # share of the first removed one's 5-word shingles in the kept one
+    size: int | None = None  # of the whole cluster, if the run recorded it
+
+
+@dataclass
+class Tokens:
+    """A kept text in the pieces that a tokenizer makes of it."""
+
+    tokenizer: str
+    text: Text
+    pieces: list[tuple[int, int, int]]  # first character, end, id
+
+
+@dataclass
+class Moved:
+    """Documents with another fate in a second run."""
+
+    text: Text
+    before: str  # "kept", or the step and reason that dropped it in the first run
+    after: str
+
+
+@dataclass
+class Comparison:
+    other: str  # folder of the second run
+    both: int  # documents that were found in the samples of both
+    kept: list[Moved]  # dropped in the first run, kept in the second
+    dropped: list[Moved]  # kept in the first, dropped in the second
+    changed: list[Moved]  # dropped in both, by another reason
+    settings: list[tuple[str, str, str]]  # arguments of steps that differ: name, first, second
+    counts: list[tuple[str, int, int]]  # documents kept by each step, first and second
+
+
+@dataclass
+class Report:
+    """All of a page."""
+
+    title: str
+    folder: str
+    stages: list[Stage]
+    kept: list[tuple[str, Pile]]  # for each folder of final output its documents
+    distributions: list[Distribution]
+    clusters: list[Cluster]
+    tokens: list[Tokens]
+    sampling: list[str]  # how the texts were drawn, in sentences
+    comparison: Comparison | None = None
