@@ -2,6 +2,7 @@
 # make exercises shows the exercises, and how far you are
 # make test      runs the tests; make test-faults the long ones: drills on Slurm, a plan and its run
 # make cluster   installs Slurm and what it needs (Debian, Ubuntu)
+# make browser   installs Chromium, in which the tests open a report (Debian)
 # make bench     measures the lessons' steps against DataTrove's own and other tools; FULL=1 at the
 #                sizes that are recorded in spec 08
 # Each target sets up what it needs in .venv; a second run reuses it.
@@ -14,9 +15,24 @@ BIN := .venv/bin
 LOG := output/lessons.log
 
 CLUSTER_PACKAGES := slurm-wlm slurmdbd munge mariadb-server
-APT := apt-get install --yes --no-install-recommends $(CLUSTER_PACKAGES)
 
-.PHONY: lessons exercises test test-faults cluster bench clean
+# $(call install,packages,programs they bring): by apt, unless all programs are there
+define install
+	@PATH="$$PATH:/usr/sbin:/sbin"; apt="apt-get install --yes --no-install-recommends $(1)"; \
+	if (for name in $(2); do command -v $$name >/dev/null || exit 1; done); then \
+		echo "installed: $(2)"; \
+	elif ! command -v apt-get >/dev/null 2>&1; then \
+		echo "no apt here: install $(2) with your own tools"; exit 1; \
+	elif [ "$$(id -u)" = 0 ]; then \
+		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive $$apt; \
+	elif sudo -n true 2>/dev/null; then \
+		sudo apt-get update --quiet && sudo DEBIAN_FRONTEND=noninteractive $$apt; \
+	else \
+		echo "this needs root once: sudo $$apt"; exit 1; \
+	fi
+endef
+
+.PHONY: lessons exercises test test-faults cluster browser bench clean
 
 .venv/lessons: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: needs Python 3.10 to 3.13; make PYTHON=/path/to/python"; exit 1; }
@@ -46,22 +62,13 @@ exercises: .venv/lessons
 	@$(BIN)/python exercises/check.py
 
 cluster:
-	@PATH="$$PATH:/usr/sbin:/sbin"; \
-	if command -v slurmctld >/dev/null && command -v slurmdbd >/dev/null && \
-		command -v munged >/dev/null && command -v mariadbd >/dev/null; then \
-		echo "Slurm is installed"; \
-	elif ! command -v apt-get >/dev/null 2>&1; then \
-		echo "no apt here: install Slurm (with slurmdbd), munge and MariaDB with your own tools"; exit 1; \
-	elif [ "$$(id -u)" = 0 ]; then \
-		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive $(APT); \
-	elif sudo -n true 2>/dev/null; then \
-		sudo apt-get update --quiet && sudo DEBIAN_FRONTEND=noninteractive $(APT); \
-	else \
-		echo "this needs root once: sudo $(APT)"; exit 1; \
-	fi
+	$(call install,$(CLUSTER_PACKAGES),slurmctld slurmdbd munged mariadbd)
+
+browser:
+	$(call install,chromium,chromium)
 
 test: .venv/test
-	-@$(MAKE) --no-print-directory cluster
+	-@$(MAKE) --no-print-directory --keep-going cluster browser
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 -m "not slow"

@@ -134,3 +134,4 @@ class Report:
     tokens: list[Tokens]
     sampling: list[str]  # how the texts were drawn, in sentences
     comparison: Comparison | None = None
+    facts: list[tuple[str, str]] = field(default_factory=list)  # such as ("finished", "2026-11-26")
