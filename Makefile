@@ -1,6 +1,7 @@
 # make lessons   runs the five local lessons
 # make exercises shows the exercises, and how far you are
 # make test      runs the tests; make test-faults the long ones: drills on Slurm, a plan and its run
+# make pictures draws the pictures of the pages anew, from runs of the lessons
 # make cluster   installs Slurm and what it needs (Debian, Ubuntu)
 # make browser   installs Chromium, in which the tests open a report (Debian)
 # make bench     measures the lessons' steps against DataTrove's own and other tools; FULL=1 at the
@@ -32,7 +33,7 @@ define install
 	fi
 endef
 
-.PHONY: lessons exercises test test-faults cluster browser bench clean
+.PHONY: lessons exercises pictures test test-faults cluster browser bench clean
 
 .venv/lessons: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: needs Python 3.10 to 3.13; make PYTHON=/path/to/python"; exit 1; }

@@ -38,7 +38,7 @@ BLOCKS = [
 def test_specs_mirror_scripts():
     assert [s.stem for s in SPECS] == sorted(path.stem for path in LESSONS)
     strays = {p.name for p in (REPO / "spec").iterdir()} - {s.name for s in SPECS}
-    assert strays <= {"claude.md", "images"}
+    assert strays <= {"claude.md", "images", "pictures"}
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.stem)

@@ -67,6 +67,7 @@ matplotlib.rcParams.update(
         "axes.titlecolor": INK,
         "axes.facecolor": "none",
         "axes.axisbelow": True,
+        "axes.prop_cycle": matplotlib.cycler(color=[BLUE, ORANGE, GREEN, PURPLE, YELLOW]),
         "axes.spines.top": False,
         "axes.spines.right": False,
         "figure.facecolor": "none",
