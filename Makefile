@@ -1,7 +1,7 @@
 # make lessons   runs the five local lessons
 # make exercises shows the exercises, and how far you are
 # make test      runs the tests; make test-faults the long ones: drills on Slurm, a plan and its run
-# make pictures draws the pictures of the pages anew, from runs of the lessons
+# make pictures  draws the pictures of the pages anew, from runs of the lessons
 # make cluster   installs Slurm and what it needs (Debian, Ubuntu)
 # make browser   installs Chromium, in which the tests open a report (Debian)
 # make bench     measures the lessons' steps against DataTrove's own and other tools; FULL=1 at the
@@ -61,6 +61,9 @@ lessons: .venv/lessons
 
 exercises: .venv/lessons
 	@$(BIN)/python exercises/check.py
+
+pictures: .venv/test
+	$(BIN)/python spec/pictures
 
 cluster:
 	$(call install,$(CLUSTER_PACKAGES),slurmctld slurmdbd munged mariadbd)
