@@ -25,14 +25,14 @@ WIDTH = 720
 # The light value of a colour is its name to matplotlib; save() makes it a variable of the SVG.
 # Hues after Okabe and Ito (2008), which colour-blind readers tell apart; a mark needs a word too.
 INK, INK_DARK = "#1f2328", "#e6edf3"  # text
-MUTED, MUTED_DARK = "#59636e", "#9aa4af"  # text that is less important, arrows
+MUTED, MUTED_DARK = "#59636e", "#a7b1bc"  # text that is less important, arrows
 LINE, LINE_DARK = "#aeb6bf", "#59626c"  # borders, axes
 GRID, GRID_DARK = "#dde2e7", "#31383f"  # grid lines
 PAPER, PAPER_DARK = "#f5f7f9", "#1a2129"  # the ground of a box
 BLUE, BLUE_DARK = "#0067a3", "#62b8f0"  # what is kept; the first series
-ORANGE, ORANGE_DARK = "#b84c00", "#f2a058"  # what is dropped; the second series
-GREEN, GREEN_DARK = "#00795a", "#45c9a0"
-PURPLE, PURPLE_DARK = "#974a8c", "#d99bd0"
+ORANGE, ORANGE_DARK = "#a84400", "#f2a058"  # what is dropped; the second series
+GREEN, GREEN_DARK = "#006b4f", "#45c9a0"
+PURPLE, PURPLE_DARK = "#8c4181", "#d99bd0"
 YELLOW, YELLOW_DARK = "#806600", "#e3cb4e"
 BLUE_SOFT, BLUE_SOFT_DARK = "#d3e7f6", "#133c58"  # grounds on which INK is legible
 ORANGE_SOFT, ORANGE_SOFT_DARK = "#fbe1cd", "#5b3314"
@@ -224,7 +224,8 @@ def save(
     root.remove(root.find(f"{{{SVG}}}metadata"))
     head = [ET.Element(f"{{{SVG}}}{tag}") for tag in ("title", "desc", "metadata", "style")]
     head[0].text, head[1].text = title, description
-    head[2].text = json.dumps({label: list(map(str, facts[label])) for label in facts})
+    shown = {label: list(map(str, numbers)) for label, numbers in facts.items()}
+    head[2].text = json.dumps({"matplotlib": matplotlib.__version__, "facts": shown})
     head[3].text = _sheet()
     for place, element in enumerate(head):
         root.insert(place, element)
