@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Step:
     tokens: int | None = None
     folder: str = ""  # of its output or of what it drops, seen from the folder of the run
     piles: list[Pile] = field(default_factory=list)  # one for each reason, largest first
+    settings: dict[str, Any] = field(default_factory=dict)  # as executor.json has them
 
 
 @dataclass

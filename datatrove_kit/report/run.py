@@ -1,0 +1,358 @@
+"""A run as its logging folders tell of it: stages, steps, counts, and the folders of documents."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import datatrove.pipeline
+from datatrove.io import DataFolder, get_datafolder
+from fsspec.registry import known_implementations
+
+import datatrove_kit
+from datatrove_kit.errors import KitError
+from datatrove_kit.report.model import Pile, Stage, Step, Task
+
+#: What a step is, by the type that stands before its name in the statistics.
+KINDS = {
+    "READER": "reader",
+    "EXTRAC": "extractor",
+    "FILTER": "filter",
+    "DECONT": "filter",
+    "DEDUP": "dedup",
+    "WRITER": "writer",
+    "TOKENIZER": "tokens",
+    "STATS": "stats",
+}
+#: Documents that an extractor loses, by the names of its statistics.
+LOST = ("timeout", "broken_process", "clean_error")
+#: What documents are called that a step dropped without a reason.
+UNNAMED = {
+    "dedup": "duplicate",
+    "extractor": "no text",
+    "LanguageFilter": "language",
+    "SamplerFilter": "not drawn",
+    "other": "no reason given",
+}
+NO_REASON = set(UNNAMED.values())
+#: Reasons of a step that stand for themselves; rarer ones are put together.
+REASONS = 30
+#: Tasks of a stage whose logs are looked at, the slowest, and bytes of each log.
+LOGS, LOG_BYTES = 10, 1 << 16
+FOLDER = re.compile(r"DataFolder\(path='(.*)', fs=<(\w+)[\w.]*?\.?(\w+) object at")
+LISTED = re.compile(r"PIPELINE \S+\n((?:(?!\d{4}-).+\n)+)")
+
+
+@dataclass
+class Output:
+    """A folder that writers filled with documents.
+
+    Attributes:
+        url: as ``get_datafolder`` takes it.
+        name: seen from the folder of the run.
+        steps: that write into it; of an exclusion writer the step that drops.
+        documents: that these steps counted, over all tasks.
+    """
+
+    url: str
+    name: str
+    steps: list[Step] = field(default_factory=list)
+    documents: int = 0
+
+
+@dataclass
+class Run:
+    """A run, before a text of it was looked at.
+
+    Attributes:
+        kept: folders of final documents: those that no other stage turns into other documents.
+        dropped: folders of exclusion writers.
+        inner: other folders and files that lie in these two kinds and hold no documents of theirs.
+        findings: what could not be read, in sentences.
+    """
+
+    path: str
+    stages: list[Stage]
+    kept: list[Output]
+    dropped: list[Output]
+    inner: set[str]
+    facts: list[tuple[str, str]]
+    findings: list[str]
+
+
+def read_run(path: str) -> Run:
+    """Read what the tasks of a run counted.
+
+    ``path`` is a folder, or the address of one, that holds the run's logging folders at any depth.
+    Every ``stats/RANK.json`` is read, since ``stats.json`` lacks what was complete before a run was
+    resumed. Raises KitError when there is no ``executor.json``.
+    """
+    root = get_datafolder(path)
+    readers = [reader for name in _find_logs(root) if (reader := _StageReader(root, name)).plan]
+    if not readers:
+        raise KitError(
+            f"there is no run in {path}: no executor.json that can be read is in it or in a "
+            "folder below it. Give the folder that holds the logging_dir of your executors."
+        )
+    readers = _in_order(sorted(readers, key=lambda reader: (reader.started, reader.stage.name)))
+    kept: dict[str, Output] = {}
+    dropped: dict[str, Output] = {}
+    for reader in readers:
+        for step, url, is_kept in reader.writes:
+            found = kept if is_kept else dropped
+            output = found.setdefault(url, Output(url, reader.seen(url)))
+            output.steps.append(step)
+            output.documents += (step.kept if is_kept else step.dropped) or 0
+    again = {url for r in readers for url in r.reads if any(is_kept for _, _, is_kept in r.writes)}
+    started = [reader.started for reader in readers if reader.started]
+    return Run(
+        root.resolve_paths(""),
+        [reader.stage for reader in readers],
+        [output for url, output in kept.items() if url not in again],
+        list(dropped.values()),
+        {url for reader in readers for url in [reader.url, *reader.folders]},
+        [("first task started", min(started))] if started else [],
+        [finding for reader in readers for finding in reader.findings],
+    )
+
+
+def _find_logs(root: DataFolder) -> Iterator[str]:
+    for path, folders, files in root.fs.walk(root.path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if "executor.json" in files:
+            yield root._relpath(path)
+            folders[:] = [f for f in folders if f not in ("completions", "logs", "stats")]
+
+
+class _StageReader:
+    """One logging folder: its stage, and which folders the stage reads and writes."""
+
+    def __init__(self, root: DataFolder, name: str):
+        self.root, self.findings = root, []
+        self.logs = DataFolder(root._join(name), root.fs)
+        self.url = self.logs.resolve_paths("").rstrip("/")
+        shown = name.strip("/") or Path(root.path).name
+        try:
+            self.plan = json.loads(self.logs.read_text("executor.json"))
+            pipeline, tasks = self.plan["pipeline"], self.plan["world_size"]
+            self.moved = _moved(_url(self.plan["logging_dir"]), self.url)
+        except (OSError, ValueError, KeyError, TypeError):
+            self.plan = None
+            return
+        completed = self.logs.list_files("completions")
+        complete = sum(int(n) < tasks for f in completed if (n := f.rpartition("/")[2]).isdigit())
+        times, counted = self._statistics()
+        self.started, listed = "", []
+        for task in times[:LOGS] or [Task(0, 0.0)]:
+            log = self._log(task.rank)
+            if found := re.search(r"Reading input file (.+), \d+/\d+", log):
+                task.file = found[1]
+            if found := re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", log):
+                self.started = min(self.started or found[0], found[0])
+            if found := LISTED.search(log):
+                listed = found[1].splitlines()
+        self.reads: list[str] = []
+        self.writes: list[tuple[Step, str, bool]] = []  # step, folder, whether it keeps
+        self.folders: list[str] = []
+        own = [i for i, entry in enumerate(pipeline) if isinstance(entry, dict)]
+        if counted and len(own) != len(counted):
+            self.findings.append(
+                f"{shown}: executor.json has {len(own)} steps and the statistics have "
+                f"{len(counted)}; which belong together cannot be told, so its folders are left "
+                "out."
+            )
+            steps = [_step(name, {}, total, time) for name, total, time in counted]
+        else:
+            if not counted:
+                names = listed if len(listed) == len(pipeline) else ["None: None"] * len(pipeline)
+                counted = [(names[i], None, 0.0) for i in own]
+            of_step = dict(zip(own, counted, strict=True))
+            steps = [
+                _step(of_step[i][0], entry, *of_step[i][1:]) if i in of_step else _plain(entry)
+                for i, entry in enumerate(pipeline)
+            ]
+            for i in own:
+                self._folders_of(steps[i], pipeline[i])
+        self.stage = Stage(shown, tasks, complete, steps, times)
+
+    def _statistics(self) -> tuple[list[Task], list[tuple[str, Counter, float]]]:
+        """Times of tasks, slowest first, and name, sums and seconds of each step."""
+        times: list[Task] = []
+        names: list[str] = []
+        totals: list[Counter] = []
+        seconds: list[float] = []
+        files = [f for f in self.logs.list_files("stats") if re.fullmatch(r"stats/\d+\.json", f)]
+        for start in range(0, len(files), 256):
+            found = self.logs.cat(files[start : start + 256], on_error="return")
+            for file, content in sorted(found.items()):
+                try:
+                    steps = json.loads(content)
+                    spent = [_total(step["time_stats"]) for step in steps]
+                    names = names or [step["name"] for step in steps]
+                    if names != [step["name"] for step in steps]:
+                        raise ValueError("its steps are others than those of the tasks before")
+                except (ValueError, KeyError, TypeError) as error:
+                    self.findings.append(f"{self.seen(self.url)}/{file} is not counted: {error}.")
+                    continue
+                totals = totals or [Counter() for _ in steps]
+                seconds = [a + b for a, b in zip(seconds or [0.0] * len(steps), spent, strict=True)]
+                for total, step in zip(totals, steps, strict=True):
+                    total.update({key: _total(value) for key, value in step["stats"].items()})
+                times.append(Task(int(Path(file).stem), sum(spent)))
+        times.sort(key=lambda task: -task.seconds)
+        return times, list(zip(names, totals, seconds, strict=True))
+
+    def _log(self, rank: int) -> str:
+        for file in (f"logs/task_{rank:05d}.log", f"logs/node_0_task_{rank:05d}.log"):
+            try:
+                with self.logs.open(file, "rb") as log:
+                    return log.read(LOG_BYTES).decode(errors="replace")
+            except OSError:
+                continue
+        return ""
+
+    def _folders_of(self, step: Step, attributes: Mapping[str, Any]) -> None:
+        for key, value in attributes.items():
+            if isinstance(value, str) and (url := _url(value)):
+                url = self._here(url)
+                self.folders.append(url)
+                if "output" not in key:
+                    self.reads.append(url)
+                    continue
+                step.folder = self.seen(url)
+                if "output_mg" in attributes:
+                    self.writes.append((step, url, True))
+        excluded = attributes.get("exclusion_writer")
+        if isinstance(excluded, dict) and (url := _url(excluded.get("output_folder", ""))):
+            url = self._here(url)
+            self.folders.append(url)
+            step.folder = self.seen(url)
+            self.writes.append((step, url, False))
+
+    def _here(self, url: str) -> str:
+        """Where a folder is now, by its name in ``executor.json``."""
+        before, now = self.moved
+        if before != now and url.startswith(f"{before}/"):
+            url_now = now + url.removeprefix(before)
+            if get_datafolder(url_now).exists(""):
+                return url_now
+        if "://" not in url and not Path(url).exists():
+            parts = url.strip("/").split("/")
+            for i in range(len(parts)):
+                if self.root.exists(tail := "/".join(parts[i:])):
+                    return self.root.resolve_paths(tail)
+        return url
+
+    def seen(self, url: str) -> str:
+        return url.removeprefix(self.root.resolve_paths("").rstrip("/") + "/")
+
+
+def _url(value: str) -> str:
+    """The address of a folder, from how DataTrove prints it; "" for another value."""
+    if not (found := FOLDER.match(value)):
+        return ""
+    path, package, name = found.groups()
+    if name == "LocalFileSystem":
+        return path.rstrip("/")
+    for protocol, known in known_implementations.items():
+        if known["class"].split(".")[0] == package and known["class"].endswith(f".{name}"):
+            return f"{protocol}://{path}".rstrip("/")
+    return path.rstrip("/")
+
+
+def _moved(before: str, now: str) -> tuple[str, str]:
+    """The parts of two addresses that are before what both end with."""
+    old, new = before.split("/"), now.split("/")
+    while old and new and old[-1] == new[-1]:
+        old, new = old[:-1], new[:-1]
+    return "/".join(old), "/".join(new)
+
+
+def _total(value: Any) -> float:
+    return value["total"] if isinstance(value, dict) else value
+
+
+@cache
+def _classes() -> dict[str, list[str]]:
+    """Classes of DataTrove and of the kit by the name that their statistics have."""
+    classes: dict[str, list[str]] = {}
+    for package in (datatrove.pipeline.__path__[0], datatrove_kit.__path__[0]):
+        for file in sorted(Path(package).rglob("*.py")):
+            for found in ast.walk(ast.parse(file.read_bytes())):
+                for line in found.body if isinstance(found, ast.ClassDef) else []:
+                    match line:
+                        case ast.Assign([ast.Name("name")], ast.Constant(str(name))):
+                            classes.setdefault(name.strip(), []).append(found.name)
+    return classes
+
+
+def _step(label: str, attributes: dict, total: Counter | None, seconds: float) -> Step:
+    """A step by the name in its statistics, such as "🔻 - FILTER: 🥇 Gopher Quality"."""
+    what, _, name = label.partition(": ")
+    kind = next((kind for key, kind in KINDS.items() if key in what), "other")
+    known = [
+        c
+        for c in _classes().get(name.strip(), [])
+        if kind not in ("reader", "writer") or c.lower().endswith(kind)
+    ]
+    shown = min(known, key=len) if known else re.sub(r"^\W+", "", name)
+    if shown in ("None", ""):
+        shown = f"{kind if kind != 'other' else 'step'} without a name"
+    step = Step(shown, kind, seconds, settings=attributes)
+    if total is None:
+        return step
+    step.characters = total.get("doc_len")
+    step.tokens = total.get("doc_len_tokens", total.get("tokens"))
+    if kind == "reader":
+        step.kept = total["documents"]
+    elif kind == "writer":
+        step.got = step.kept = total["total"]
+    elif kind in ("filter", "extractor") or {"forwarded", "dropped"} & set(total):
+        # not what "dropped" says: the Bloom filter counts each document twice there
+        step.got, step.kept = total["total"], total["forwarded"]
+        step.dropped = step.got - step.kept
+        step.piles = _piles(step, total)
+    elif "total" in total:
+        step.got = total["total"]
+    return step
+
+
+def _piles(step: Step, total: Counter) -> list[Pile]:
+    reasons = Counter({k.removeprefix("dropped_"): n for k, n in total.items() if "dropped_" in k})
+    if step.kind == "extractor":
+        reasons.update({reason: total[reason] for reason in LOST})
+    unnamed = UNNAMED.get(step.name, UNNAMED.get(step.kind, UNNAMED["other"]))
+    reasons[unnamed] += step.dropped - reasons.total()
+    piles = [Pile(reason, number) for reason, number in reasons.most_common() if number > 0]
+    if rare := piles[REASONS:]:
+        rare = [Pile(f"{len(rare)} rarer reasons", sum(pile.documents for pile in rare))]
+    return piles[:REASONS] + rare
+
+
+def _plain(entry: Any) -> Step:
+    """A step that is a function, or documents that were given as a list."""
+    found = re.search(r"<(?:function |bound method )?([\w.<>]+)", str(entry))
+    name = found[1].rpartition(".")[2] if found and isinstance(entry, str) else "documents"
+    return Step(name, "other", 0.0)
+
+
+def _in_order(readers: Iterable[_StageReader]) -> list[_StageReader]:
+    """Stages after those that write what they read, else in the order they came."""
+    left, ordered = list(readers), []
+    while left:
+        written = [{url for url in other.folders if url not in other.reads} for other in left]
+        free = (
+            reader
+            for i, reader in enumerate(left)
+            if not any(set(reader.reads) & urls for j, urls in enumerate(written) if j != i)
+        )
+        ordered.append(next(free, left[0]))
+        left.remove(ordered[-1])
+    return ordered

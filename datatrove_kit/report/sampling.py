@@ -1,0 +1,332 @@
+"""Texts and distributions of a run, drawn from a bounded part of its folders."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import count
+from typing import IO, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pyarrow.parquet as pq
+from datatrove.io import DataFolder, get_datafolder
+
+from datatrove_kit.report.marks import mark
+from datatrove_kit.report.model import Distribution, Pile, Step, Text
+from datatrove_kit.report.run import NO_REASON, Output, Run
+
+#: Files and bytes (after decompression) that are read of all folders together, and of each folder
+#: at most and at least.
+ALL_FILES, MOST_FILES, LEAST_FILES = 1024, 32, 2
+ALL_BYTES, MOST_BYTES, LEAST_BYTES = 256 << 20, 16 << 20, 1 << 18
+#: A longer line ends the reading of its file.
+LONGEST_LINE = 8 << 20
+#: Texts for each reason, for all reasons together, and characters of each.
+TEXTS, ALL_TEXTS, SHOWN = 5, 400, 5000
+#: Fields of metadata, and characters of each.
+FIELDS, VALUE = 30, 200
+#: Left edges of the bins for lengths, five to a power of ten.
+EDGES = [round(10 ** (k / 5)) for k in range(46)]
+BARS = 10
+TITLES = ("Characters of a document", "Language", "Domain")
+
+
+class Record(NamedTuple):
+    """A document as it lies in a folder."""
+
+    place: str  # file and line or row, seen from the folder of the run
+    id: str
+    text: str
+    metadata: dict[str, Any]
+    is_text: bool = True  # False for a record without one, of which the text is its JSON
+
+
+@dataclass
+class Reader:
+    """Reads a bounded part of folders of documents, the same at each call.
+
+    The files are those whose names have the smallest hashes with the seed, so that two runs meet in
+    the same files.
+    """
+
+    run: Run
+    seed: int
+    files: int = 0
+    of_files: int = 0
+    documents: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        folders = max(1, len(self.run.kept) + len(self.run.dropped))
+        self.most_files = max(LEAST_FILES, min(MOST_FILES, ALL_FILES // folders))
+        self.most_bytes = max(LEAST_BYTES, min(MOST_BYTES, ALL_BYTES // folders))
+
+    def read(self, output: Output) -> Iterator[Record]:
+        """Documents of a folder; a file that cannot be read is named in ``faults``."""
+        folder = get_datafolder(output.url)
+        try:
+            names = self._names(folder, output)
+        except Exception as error:
+            self.faults.append(f"{output.name} cannot be listed: {error!r}.")
+            return
+        self.of_files += len(names)
+        chosen = sorted(names, key=lambda name: order(self.seed, name))[: self.most_files]
+        left = self.most_bytes
+        for i, name in enumerate(chosen):
+            self.files += 1
+            place = f"{output.name}/{name}"
+            size = left // (len(chosen) - i)
+            try:
+                with folder.open(name, "rb", compression="infer") as stream:
+                    read = self._rows if name.endswith(".parquet") else self._lines
+                    for at, record, taken in read(stream, size, place):
+                        left -= taken
+                        self.documents += 1
+                        yield _record(f"{place} {at}", record)
+            except Exception as error:
+                self.faults.append(f"{place} cannot be read to its end: {error!r}.")
+
+    def _names(self, folder: DataFolder, output: Output) -> list[str]:
+        found = folder.list_files() if folder.exists("") else []
+        for inner in self.run.inner:
+            if inner.startswith(f"{output.url}/"):
+                prefix = inner.removeprefix(f"{output.url}/") + "/"
+                found = [name for name in found if not name.startswith(prefix)]
+        fits = [n for n in found if ".json" in n or n.endswith(".parquet")]
+        return [name for name in fits or found if not name.rpartition("/")[2].startswith(".")]
+
+    def _lines(self, stream: IO[bytes], size: int, place: str) -> Iterator[tuple[str, Any, int]]:
+        for number in count(1):
+            line = stream.readline(LONGEST_LINE)
+            if len(line) == LONGEST_LINE:
+                raise ValueError(f"line {number} has more than {LONGEST_LINE >> 20} MB")
+            if not line or size <= 0:
+                return
+            size -= len(line)
+            try:
+                if line.strip():
+                    yield f"line {number}", json.loads(line), len(line)
+            except ValueError as error:
+                self.faults.append(f"{place} line {number} is no JSON: {error}.")
+
+    def _rows(self, stream: IO[bytes], size: int, place: str) -> Iterator[tuple[str, Any, int]]:
+        with pq.ParquetFile(stream) as table:
+            ends = [0]
+            for group in range(table.num_row_groups):
+                ends.append(ends[-1] + table.metadata.row_group(group).num_rows)
+            groups = range(table.num_row_groups)
+            for group in sorted(groups, key=lambda group: order(self.seed, f"{place} {group}")):
+                number = ends[group]
+                for batch in table.iter_batches(100, [group]):
+                    taken = batch.nbytes // max(1, batch.num_rows)
+                    for record in batch.to_pylist():
+                        if size <= 0:
+                            return
+                        size -= taken
+                        number += 1
+                        yield f"row {number}", record, taken
+
+    def said(self) -> list[str]:
+        """How much was read, in sentences."""
+        run = self.run
+        counted = sum(output.documents for output in [*run.kept, *run.dropped])
+        folders = len(run.kept) + len(run.dropped)
+        said = [
+            f"{self.documents:,} of {counted:,} documents in {folders} folders were looked at, in "
+            f"{self.files:,} of {self.of_files:,} files."
+        ]
+        if self.documents < counted or self.files < self.of_files:
+            said.append(
+                f"Of each folder at most {self.most_files} files are read, chosen by the seed "
+                f"{self.seed}, and {self.most_bytes / 2**20:.3g} MB: the beginning of a file with "
+                "lines, some row groups of a Parquet file."
+            )
+        more = [f"{len(self.faults) - BARS} more like these."] if len(self.faults) > BARS else []
+        return [*said, *self.faults[:BARS], *more]
+
+
+class Smallest:
+    """The few items with the smallest keys among all that were offered."""
+
+    def __init__(self, size: int):
+        self.size, self.heap, self.offered = size, [], 0
+
+    def offer(self, key: int, item: Any) -> None:
+        self.offered += 1
+        if len(self.heap) < self.size:
+            heapq.heappush(self.heap, (-key, self.offered, item))
+        elif self.heap and -key > self.heap[0][0]:
+            heapq.heapreplace(self.heap, (-key, self.offered, item))
+
+    def items(self) -> list[Any]:
+        return [item for _, _, item in sorted(self.heap, key=lambda entry: -entry[0])]
+
+
+def order(seed: int, name: str) -> int:
+    """A place in an order by chance, the same for the same seed and name."""
+    return int.from_bytes(
+        blake2b(f"{seed} {name}".encode(errors="replace"), digest_size=8).digest()
+    )
+
+
+def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution], list[str]]:
+    """Put a few texts in each pile of a run.
+
+    Returns the piles of kept documents, distributions, and how the texts were drawn.
+    """
+    reader, spread = Reader(run, seed), _Spread()
+    steps = [step for stage in run.stages for step in stage.steps]
+    kept = [(output.name, Pile("", output.documents)) for output in run.kept]
+    piles = [*(pile for _, pile in kept), *(pile for step in steps for pile in step.piles)]
+    texts = max(1, min(TEXTS, ALL_TEXTS // max(1, len(piles))))
+    for pile in piles[ALL_TEXTS:]:
+        pile.missing = f"The page shows texts of {ALL_TEXTS} reasons and folders alone."
+    for output, (_, pile) in zip(run.kept, kept, strict=True):
+        _look(reader, output, {None: (pile, None)}, spread.of("kept", output), texts)
+    for output in run.dropped:
+        _look(reader, output, _owners(output), spread.of("dropped", output), texts)
+    written = [id(step) for output in run.dropped for step in output.steps]
+    for step in steps:
+        for pile in step.piles if id(step) not in written else []:
+            pile.missing = "The step has no exclusion writer: nothing was written of these."
+    said = [
+        *reader.said(),
+        f"Up to {texts} texts of each reason and of each folder of kept documents are shown, drawn "
+        f"by the seed {seed}, and of each text the first {SHOWN:,} characters.",
+        "Lengths, languages and domains are of the documents that were looked at. Where a folder "
+        "was read in part, they are scaled to its number of documents.",
+    ]
+    return kept, spread.distributions(), said
+
+
+def _owners(output: Output) -> dict[str | None, tuple[Pile, Step | None]]:
+    """The pile to which documents of a folder belong by their reason; None for no reason."""
+    owners: dict[str | None, tuple[Pile, Step | None]] = {}
+    for step in output.steps:
+        for pile in step.piles:
+            reason = None if pile.reason in NO_REASON else pile.reason
+            if reason in owners:
+                other, _ = owners[reason]
+                other.missing = pile.missing = (
+                    f"Several steps write into {output.name} and drop for this reason: the texts "
+                    "cannot be told apart."
+                )
+            owners[reason] = (pile, step)
+    return owners
+
+
+def _look(
+    reader: Reader,
+    output: Output,
+    owners: dict[str | None, tuple[Pile, Step | None]],
+    spread: _Folder,
+    texts: int,
+) -> None:
+    drawn = {reason: Smallest(texts) for reason, (pile, _) in owners.items() if not pile.missing}
+    for record in reader.read(output):
+        spread.add(record)
+        reason = record.metadata.get("filter_reason") if None not in owners else None
+        reason = reason if reason in owners else None
+        if reason in drawn:
+            drawn[reason].offer(order(reader.seed, record.place), record)
+    for reason, found in drawn.items():
+        pile, step = owners[reason]
+        pile.texts = [shown(record, reason, step) for record in found.items()]
+        if not pile.texts and pile.documents:
+            pile.missing = (
+                f"None of the {spread.documents:,} documents that were looked at in {output.name} "
+                "is one of these."
+            )
+
+
+def shown(record: Record, reason: str | None = None, step: Step | None = None) -> Text:
+    """What the page shows of a document, with what made it fall at a step."""
+    metadata = {key: _short(value) for key, value in list(record.metadata.items())[:FIELDS]}
+    text = Text(record.id, record.text[:SHOWN], len(record.text), record.place, metadata)
+    if step and record.is_text:
+        text.marks, text.note = mark(
+            reason or "", record.text, step.settings, record.metadata, SHOWN
+        )
+    return text
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= VALUE else f"{text[: VALUE - 1]}…"
+
+
+def _record(place: str, raw: Any) -> Record:
+    """A document of DataTrove's layout, or of an adapter's; one without a text is its JSON."""
+    fields = dict(raw) if isinstance(raw, dict) else {"document": raw}
+    inner = fields.pop("metadata", None)
+    text, is_text = fields.pop("text", None), True
+    if not isinstance(text, str):
+        text, is_text = json.dumps(raw, ensure_ascii=False, indent=1, default=str), False
+    name = str(fields.pop("id", ""))
+    metadata = {**fields, **(inner if isinstance(inner, dict) else {})}
+    known = {key: value for key, value in metadata.items() if value is not None}
+    return Record(place, name, text, known, is_text)
+
+
+class _Folder:
+    """Lengths, languages and domains of the documents of a folder."""
+
+    def __init__(self, fate: str, output: Output):
+        self.fate, self.output, self.documents = fate, output, 0
+        self.counts = {title: Counter() for title in TITLES}
+
+    def add(self, record: Record) -> None:
+        self.documents += 1
+        edge = EDGES[bisect_right(EDGES, max(1, len(record.text))) - 1]
+        language, url = record.metadata.get("language"), record.metadata.get("url")
+        for title, value in zip(TITLES, (edge, language, _domain(url)), strict=True):
+            if value:
+                self.counts[title][value if title == TITLES[0] else str(value)] += 1
+
+    def scaled(self, title: str) -> Counter:
+        scale = max(1, self.output.documents / max(1, self.documents))
+        return Counter({key: number * scale for key, number in self.counts[title].items()})
+
+
+def _domain(url: Any) -> str:
+    try:
+        return (urlsplit(url).hostname or "").removeprefix("www.") if isinstance(url, str) else ""
+    except ValueError:
+        return ""
+
+
+class _Spread:
+    """Distributions over all folders, as estimates for the whole run."""
+
+    def __init__(self):
+        self.folders: list[_Folder] = []
+
+    def of(self, fate: str, output: Output) -> _Folder:
+        self.folders.append(_Folder(fate, output))
+        return self.folders[-1]
+
+    def distributions(self) -> list[Distribution]:
+        found = []
+        for title in TITLES:
+            kept, dropped = (
+                sum((f.scaled(title) for f in self.folders if f.fate == fate), Counter())
+                for fate in ("kept", "dropped")
+            )
+            if not (both := kept + dropped):
+                continue
+            if title == TITLES[0]:
+                keys = [edge for edge in EDGES if min(both) <= edge <= max(both)]
+                kind = "histogram"
+            else:
+                keys, kind = [key for key, _ in both.most_common(BARS)], "bars"
+            bars = [{str(key): round(side[key]) for key in keys} for side in (kept, dropped)]
+            if len(both) > len(keys) and kind == "bars":
+                for bar, side in zip(bars, (kept, dropped), strict=True):
+                    bar["others"] = round(side.total()) - sum(bar.values())
+            found.append(Distribution(title, kind, *bars))
+        return found
