@@ -16,7 +16,7 @@ from pathlib import Path
 
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
-from datatrove.io import DataFolder, get_shard_from_paths_file
+from datatrove.io import DataFolder
 from datatrove.pipeline.extractors.base import BaseExtractor
 from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
@@ -27,7 +27,9 @@ from datatrove_kit.guard.fingerprint import Fingerprint, differences, label, ste
 from datatrove_kit.guard.jobs import RECORD, Stage, in_queue, jobs_of, read_record, write_record
 from datatrove_kit.guard.processes import Stopped, supervised
 from datatrove_kit.guard.tasks import LOCK, output_folders, readers_of
+from datatrove_kit.readers import tolerant
 from datatrove_kit.readers.listing import Listing, input_files
+from datatrove_kit.readers.readers import Tolerant
 
 SUCCESS, FINDINGS = "_SUCCESS", "check.json"
 #: What an extractor counts as lost, in words.
@@ -104,6 +106,11 @@ def _chain(executors: PipelineExecutor | Iterable[PipelineExecutor]) -> list[Pip
         # Local ones run in a loop.
         stage.depends = before if isinstance(stage, SlurmPipelineExecutor) else None
         stage.job_id = None
+        plain = [type(r) for _, r in readers_of(stage) if not hasattr(r, "accounts")]
+        if own := [kind for kind in plain if kind.run is not BaseDiskReader.run]:
+            raise KitError(f"{own[0].__name__} has a run() of its own: give it a read_file() only.")
+        if plain:
+            stage.pipeline = tolerant(stage.pipeline, f"{stage.logging_dir.path}/rejected")
     return stages
 
 
@@ -134,23 +141,6 @@ def _is_within(path: str, outer: str) -> bool:
     return f"{path}{os.sep}".startswith(f"{outer.rstrip(os.sep)}{os.sep}")
 
 
-def _as_datatrove_lists(reader: BaseDiskReader) -> list[str]:
-    if reader.paths_file:
-        return list(get_shard_from_paths_file(reader.paths_file, 0, 1))
-    how = {"recursive": reader.recursive, "glob_pattern": reader.glob_pattern}
-    return reader.data_folder.list_files(**how)
-
-
-def _misread(reader: BaseDiskReader, listing: Listing, times: Counter) -> str:
-    """Which files of a reader are not read once, by how often each is; nothing if all is well."""
-    found = {
-        "not read": [n for n in listing.files if not times[n] and reader.limit == -1],
-        "read twice": [n for n, number in times.items() if number > 1],
-        "read and no input": [n for n in times if n not in listing.files],
-    }
-    return "; ".join(f"{what}: {_some(names)}" for what, names in found.items() if names)
-
-
 def _some(names: Sequence[str], shown: int = 5, by: str = ", ") -> str:
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return by.join(names[:shown]) + more
@@ -165,7 +155,7 @@ class _Run:
         self._known: dict[str, dict[str, dict[str, int]]] = {}
         self._read: dict[tuple[str, str], dict] = {}
         self._damage: list[str] = []
-        self._lost: Counter = Counter()
+        self._lost, self._between = Counter(), Counter()
         self.findings: dict = {}
         before = self._before(resume, overwrite)
         self.inputs = dict(self._inputs())
@@ -228,8 +218,7 @@ class _Run:
                 path, name = reader.data_folder.path, step_name(stage, number, self.folder)
                 inside = _is_within(path, self.top)
                 if any(_is_within(path, w) or (inside and _is_within(w, path)) for w in written):
-                    if hasattr(reader, "files"):  # a tolerant reader may have listed them early
-                        reader.files = ()
+                    reader.files = ()  # it may have listed them early
                     continue
                 listing = input_files(reader)
                 if inside or _is_within(self.top, path):
@@ -239,12 +228,6 @@ class _Run:
                 if listing.left_out:
                     left = [f"{n} ({why})" for n, why in listing.left_out.items()]
                     print(f"not read: {_some(left)}", file=sys.stderr)
-                wrong = _misread(reader, listing, Counter(_as_datatrove_lists(reader)))
-                if wrong and not hasattr(reader, "accounts"):
-                    raise KitError(
-                        f"{name} would not read its input as it is. {wrong}. Read it with "
-                        "tolerant(), or name the files with glob_pattern or paths_file."
-                    )
                 yield name, listing
             written += output_folders(stage)
 
@@ -337,7 +320,7 @@ class _Run:
             if isinstance(step, BaseExtractor):
                 self._lost += Counter({why: count[why] for why in LOST if count[why]})
             if isinstance(step, DiskWriter) and not count["total"]:
-                rejected = _tally(self._read.values(), "rejected")
+                rejected = _tally(self._read.values(), "rejected") + self._between
                 why = [*self._damage, *(f"{n} records: {reason}" for reason, n in rejected.items())]
                 raise KitError(
                     f"no document came to {step.output_folder.path}. {'; '.join(why)}\nLoosen a "
@@ -345,19 +328,21 @@ class _Run:
                 )
         return counts
 
-    def _check_reader(self, reader: BaseDiskReader, name: str, accounts: list) -> None:
+    def _check_reader(self, reader: Tolerant, name: str, accounts: list) -> None:
         """Compare the files that the tasks read, each with its account, with those there are."""
-        times: Counter = Counter()
-        for file, account in accounts:
-            times[file] += account.get("times", 1)
-            self._damage += [f"{file}: {what}" for what in account["damage"]]
+        times = Counter(file for file, _ in accounts)
+        self._damage += [f"{file}: {what}" for file, a in accounts for what in a["damage"]]
         path, listing = reader.data_folder.path, input_files(reader)
         if listing.files != self.inputs.get(name, listing).files:
             raise KitError(f"{name}: the files in {path} changed while they were read.")
-        if wrong := _misread(reader, listing, times):
-            raise KitError(f"{name} did not read its input as it is. {wrong}.")
+        wrong = [n for n in times if n not in listing.files or times[n] > 1]
+        wrong += [n for n in listing.files if not times[n] and reader.limit == -1]
+        if wrong:
+            raise KitError(f"{name} did not read once each of its files: {_some(wrong)}.")
         if name in self.inputs:
             self._read |= {(path, file): account for file, account in accounts}
+        else:
+            self._between += _tally((account for _, account in accounts), "rejected")
 
     def _conclude(self) -> None:
         """Say whether the run is whole, with the findings; KitError if part could not be read."""
@@ -365,15 +350,14 @@ class _Run:
         read = {f"{path}/{n}" if several else n: a for (path, n), a in self._read.items()}
         tallies = {w: _tally(read.values(), w) for w in ("rejected", "skipped", "noticed")}
         rejected, skipped, noticed = tallies.values()
-        known = [account["records"] for account in read.values() if account["records"] is not None]
         documents = sum(account["documents"] for account in read.values())
-        found = [f"{len(read)} files", f"{sum(known)} records", f"{documents} read"]
-        if len(known) < len(read):
-            found[1] = f"the records of {len(read) - len(known)} could not be counted"
-        elif not self._damage and not all(account["to_end"] for account in read.values()):
-            found[1] += " (up to the reader's limit)"
+        records = documents + rejected.total() + skipped.total()
+        to_end = self._damage or all(account["to_end"] for account in read.values())
+        found = [f"{len(read)} files", f"{records} records", f"{documents} read"]
+        found[1] += "" if to_end else " (up to the reader's limit)"
         found += [f"{skipped.total()} no pages"] if skipped else []
-        found += [f"{rejected.total()} rejected"] if known else []
+        found += [f"{rejected.total()} rejected"]
+        found += [f"{n} between stages: {reason}" for reason, n in self._between.items()]
         found += [f"{number} with {what}" for what, number in noticed.items()]
         found += [f"{number} lost to {LOST[why]}" for why, number in self._lost.items()]
         print(
@@ -381,9 +365,8 @@ class _Run:
             f"Tasks complete: {sum(stage.world_size for stage in self.stages)}. "
             f"Files checked: {sum(map(len, self._known.values()))}."
         )
-        left_out = {name: listing.left_out for name, listing in self.inputs.items()}
-        self.findings = {"documents": documents, **tallies, "lost": self._lost}
-        self.findings |= {"damage": self._damage, "left out": left_out, "input": read}
+        self.findings = {"documents": documents, **tallies, "rejected between": self._between}
+        self.findings |= {"lost": self._lost, "damage": self._damage, "input": read}
         if self._damage:
             raise KitError(
                 "part of the input could not be read to its end; what could is in the output:\n"

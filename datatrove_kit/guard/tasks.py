@@ -25,7 +25,6 @@ from datatrove.executor.base import PipelineExecutor
 from datatrove.io import DataFolder, get_datafolder
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.dedup import MinhashDedupBuckets
-from datatrove.pipeline.readers import JsonlReader, ParquetReader
 from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 from fasteners import InterProcessLock
@@ -85,9 +84,6 @@ def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
     discard(executor, [rank])
     # A copy, since tasks of one Slurm job would add their statistics to those of the one before.
     pipeline, executor.pipeline = executor.pipeline, deepcopy(executor.pipeline)
-    for _, reader in readers_of(executor):
-        if not hasattr(reader, "accounts"):
-            _note(reader)
     executor.mark_rank_as_completed = partial(_complete, executor, owner)
     try:
         return type(executor)._run_for_rank(executor, rank, *args, **kwargs)
@@ -97,23 +93,6 @@ def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
     finally:
         executor.pipeline = pipeline
         del executor.mark_rank_as_completed
-
-
-def _note(reader: BaseDiskReader) -> None:
-    """Make a plain reader note what it reads, in accounts such as a tolerant one has."""
-    reader.accounts, read_file = {}, reader.read_file
-
-    def read_and_note(name: str):
-        counts = {what: {} for what in ("rejected", "skipped", "noticed")}
-        new = {"times": 0, "records": None, "documents": 0, **counts, "damage": [], "to_end": False}
-        account = reader.accounts.setdefault(name, new)
-        account["times"] += 1
-        for document in read_file(name):
-            yield document
-            account["documents"] += 1  # not of the one after the last that ``limit`` allows
-        account["to_end"] = True
-
-    reader.read_file = read_and_note
 
 
 def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
@@ -130,40 +109,12 @@ def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
         if there != number:
             raise RuntimeError(f"task {rank} wrote {number} documents to {path}; {there} are there")
     read = {number: reader.accounts for number, reader in readers_of(executor)}
-    for number, reader in readers_of(executor):
-        for name, account in read[number].items():
-            _balance(reader, name, account)
     logs, report = executor.logging_dir, {"read": read, "wrote": [*wrote.values()]}
     if logs.read_text(f"{OWNERS}/{rank:05d}") != owner:
         raise RuntimeError(f"another process has taken over task {rank}: this one ends")
     with logs.open(f"{COMPLETIONS}/{rank:05d}.part", "w") as stream:
         json.dump(report, stream)
     logs.mv(f"{COMPLETIONS}/{rank:05d}.part", f"{COMPLETIONS}/{rank:05d}")  # whole or not at all
-
-
-def _balance(reader: BaseDiskReader, name: str, account: dict) -> None:
-    """See that each record of a file is accounted for; of a plain reader, count them for that."""
-    # An adapter of the user's may drop records as it likes.
-    stock = reader.adapter.__func__ is type(reader)._default_adapter
-    if account["records"] is None and account["to_end"] and stock and reader.data_folder.is_local():
-        account["records"] = _records(reader, name)
-    known = account["documents"] + sum(account["rejected"].values())
-    known += sum(account["skipped"].values())
-    if account["records"] not in (None, known):
-        account["damage"].append(
-            f"it has {account['records']} records, of which {type(reader).__name__} gave "
-            f"{known}; tolerant() says which it could not read, and why"
-        )
-
-
-def _records(reader: BaseDiskReader, name: str) -> int | None:
-    """Records in a file of JSON lines or Parquet, None in what is neither."""
-    if isinstance(reader, JsonlReader):
-        with reader.data_folder.open(name, "rb", compression=reader.compression) as lines:
-            return sum(not line.isspace() for line in lines)
-    if isinstance(reader, ParquetReader):
-        return read_back(reader.data_folder, name)["documents"]
-    return None
 
 
 def read_back(folder: DataFolder, name: str) -> dict[str, int]:

@@ -525,37 +525,51 @@ def blank(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "reading", "words", "documents"),
+    ("harm", "reading", "documents"),
     [
-        (link, {}, "not read: more/3.jsonl", 80),
-        (hidden, {}, "read and no input: .trash/old.jsonl", 60),
-        (blank, {"paths_file": "paths"}, "not read:  0.jsonl; read twice: 0.jsonl", 80),
+        (link, {}, 80),
+        (hidden, {}, 60),
+        (blank, {"paths_file": "paths"}, 80),
     ],
 )
-def test_what_a_plain_reader_would_read_otherwise(harm, reading, words, documents, data, tmp_path):
-    """It is refused before anything is touched; a tolerant reader reads each file once."""
+def test_what_datatrove_would_read_otherwise(harm, reading, documents, data, tmp_path):
+    """A plain reader in a guarded run reads each file once as well."""
     harm(data)
     reading = {name: str(tmp_path / value) for name, value in reading.items()}
-    with pytest.raises(KitError, match=words):
-        copied(data, tmp_path / "run", **reading)
-    assert not (tmp_path / "run").exists()
-    out = tmp_path / "again"
-    assert len(copied(data, out, tolerantly(out), **reading)) == documents
+    for name, wrap in (("plain", list), ("tolerant", tolerantly(tmp_path / "tolerant"))):
+        found = copied(data, tmp_path / name, wrap, **reading)
+        assert len(found) == documents
+        assert len({document["text"] for document in found}) == 60  # the others are copies
 
 
-def test_records_that_a_plain_reader_drops(data, tmp_path, capsys):
-    """A line that is not UTF-8 takes the rest of its file along, and lines before it."""
+def test_a_record_that_datatrove_cannot_read(data, tmp_path, capsys):
+    """Of a line that is not UTF-8, alone the line is lost: DataTrove loses the rest of the file."""
     lines = (data / "1.jsonl").read_bytes().splitlines(keepends=True)
     (data / "1.jsonl").write_bytes(b"".join([*lines[:15], b'{"text": "\xff"}\n', *lines[16:]]))
-    with pytest.raises(KitError, match=r"1.jsonl: it has 20 records, of which JsonlReader gave"):
-        copied(data, tmp_path / "run")
-    assert "The run is not whole. Input: 3 files, 60 records" in capsys.readouterr().out
-    assert not (tmp_path / "run/_SUCCESS").exists()
-    out = tmp_path / "again"
-    assert len(copied(data, out, tolerantly(out))) == 59
-    assert "The run is whole. Input: 3 files, 60 records, 59 read, 1 rejected." in (
-        capsys.readouterr().out
-    )
+    out, again = tmp_path / "run", tmp_path / "again"
+    assert len(copied(data, out)) == len(copied(data, again, tolerantly(again))) == 59
+    said = "The run is whole. Input: 3 files, 60 records, 59 read, 1 rejected."
+    assert capsys.readouterr().out.count(said) == 2
+    for path in (out / "logs/rejected/00001.jsonl", again / "rejected/00001.jsonl"):
+        record = json.loads(path.read_text())
+        assert (record["file"], record["line"], record["reason"]) == ("1.jsonl", 16, "not UTF-8")
+
+
+class Renaming(JsonlReader):
+    """A reader of somebody's, which does more than to read files."""
+
+    def run(self, data=None, rank: int = 0, world_size: int = 1):
+        for document in super().run(data, rank, world_size):
+            document.id = f"mine-{document.id}"
+            yield document
+
+
+def test_a_reader_with_a_run_of_its_own(data, tmp_path):
+    """The guard would not call it: it is refused, and not passed over."""
+    made = LocalPipelineExecutor([Renaming(str(data))], logging_dir=str(tmp_path / "run/logs"))
+    with pytest.raises(KitError, match=r"Renaming has a run\(\) of its own"):
+        guard.run(made, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_documents_with_a_remark(tmp_path, capsys):
@@ -584,7 +598,8 @@ def test_blank_lines_and_an_open_end_are_no_records(data, tmp_path):
 
 def test_a_limit(data, tmp_path, capsys):
     assert len(copied(data, tmp_path / "run", limit=15)) == 30
-    assert "the records of 2 could not be counted, 30 read" in capsys.readouterr().out
+    said = "2 files, 30 records (up to the reader's limit), 30 read"
+    assert said in capsys.readouterr().out
 
 
 def test_input_that_changes_while_it_is_read(data, tmp_path):
@@ -597,11 +612,9 @@ def test_input_that_changes_while_it_is_read(data, tmp_path):
 
 
 def test_nothing_that_can_be_read(data, tmp_path):
-    with pytest.raises(KitError, match=r"no document came to .*has 20 records.*\n.* as text_key"):
+    error = r"no document came to .*kept\. 60 records: no text\n.* as text_key"
+    with pytest.raises(KitError, match=error):
         copied(data, tmp_path / "run", text_key="txt")
-    out = tmp_path / "again"
-    with pytest.raises(KitError, match=r"no document came to .*kept\. 60 records: no text"):
-        copied(data, out, tolerantly(out), text_key="txt")
 
 
 def test_input_and_output_lie_apart(data):
@@ -694,9 +707,8 @@ def test_a_stage_reads_what_the_one_before_wrote(data, tmp_path):
     assert (all_of_it["total"], a_part["total"]) == (60, 40)
 
 
-@pytest.mark.parametrize("own_adapter", [False, True])
-def test_a_document_without_text_between_two_stages(own_adapter, data, tmp_path):
-    """A plain reader drops it in silence, which an adapter of the user's may do."""
+def test_a_document_without_text_between_two_stages(data, tmp_path, capsys):
+    """DataTrove's reader drops it in silence."""
     out = tmp_path / "run"
 
     def emptied(documents, rank: int, world_size: int):
@@ -704,21 +716,16 @@ def test_a_document_without_text_between_two_stages(own_adapter, data, tmp_path)
             document.text = document.text if document.id != "1" else ""
             yield document
 
-    def adapter(self, record: dict, path: str, number: int) -> dict:
-        return {"text": record.get("text", ""), "id": record["id"]}
-
-    reader = JsonlReader(f"{out}/first", adapter=adapter if own_adapter else None)
     first = [JsonlReader(str(data)), emptied, JsonlWriter(f"{out}/first")]
-    second = [reader, JsonlWriter(f"{out}/second")]
+    second = [JsonlReader(f"{out}/first"), JsonlWriter(f"{out}/second")]
     stages = [
         LocalPipelineExecutor(steps, 2, 1, logging_dir=f"{out}/logs/{name}")
         for name, steps in (("first", first), ("second", second))
     ]
-    if own_adapter:
-        assert guard.run(stages, out)[1][1]["total"] == 40
-    else:
-        with pytest.raises(KitError, match=r"it has 20 records, of which JsonlReader gave 0"):
-            guard.run(stages, out)
+    assert guard.run(stages, out)[1][1]["total"] == 40
+    assert "60 read, 0 rejected, 20 between stages: no text." in capsys.readouterr().out
+    rejected = "".join(p.read_text() for p in (out / "logs/second/rejected").iterdir())
+    assert rejected.count('"reason": "no text"') == 20
 
 
 # ---- alone -------------------------------------------------------------------------------------

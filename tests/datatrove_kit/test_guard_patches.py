@@ -15,7 +15,6 @@ import pytest
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
-from datatrove.pipeline.readers import JsonlReader
 
 from datatrove_kit.guard.processes import _waiting_run
 from datatrove_kit.guard.slurm import submit
@@ -38,7 +37,6 @@ def slurm_executor(folder, name: str, tasks: int, **how) -> SlurmPipelineExecuto
         (PipelineExecutor._run_for_rank, "self, rank, local_rank, node_rank"),
         (PipelineExecutor.mark_rank_as_completed, "self, rank"),
         (datatrove_slurm.launch_slurm_job, "launch_file_contents, job_id_retriever, args"),
-        (JsonlReader.read_file, "self, filepath"),
     ],
 )
 def test_arguments(replaced, arguments):
@@ -87,21 +85,6 @@ def test_a_task_is_marked_last(tmp_path):
     del executor.mark_rank_as_completed
     executor._run_for_rank(0)
     assert (tmp_path / "completions/00000").exists()
-
-
-def test_a_reader_calls_its_read_file(tmp_path):
-    for name in "ab":
-        (tmp_path / f"{name}.jsonl").write_text('{"text": "rain"}\n')
-    reader = JsonlReader(str(tmp_path))
-    names, read_file = [], reader.read_file
-
-    def instead(name):
-        names.append(name)
-        yield from read_file(name)
-
-    reader.read_file = instead
-    assert len(list(reader.run())) == 2
-    assert names == ["a.jsonl", "b.jsonl"]
 
 
 def test_a_chain_is_submitted_by_launch_slurm_job(tmp_path, monkeypatch):
