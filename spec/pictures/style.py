@@ -113,7 +113,7 @@ def text(axes: Axes, x: float, y: float, words: str, **how) -> list[Text]:
 
 
 def quote(axes: Axes, x: float, y: float, words: str, **how) -> list[Text]:
-    """Lines taken from a document: numbers in them need not be facts."""
+    """Lines taken from a document or a file of the run: numbers in them need not be facts."""
     made = text(axes, x, y, words, **how)
     for line in made:
         line.set_gid("quote")
