@@ -15,6 +15,9 @@ from tabulate import tabulate
 #: Documents that an extractor loses, by the names of its statistics.
 LOST = ("timeout", "broken_process", "clean_error")
 
+#: Of the two series of a chart: hues after Okabe and Ito (2008), for colour-blind readers too.
+COLOURS = "#0067a3", "#b84c00"
+
 
 def counts(executor: PipelineExecutor, rank: int | None = None) -> list[Counter]:
     """What each step counted, one Counter a step, summed over all tasks or for one ``rank``.
@@ -60,32 +63,36 @@ def funnel(executor: PipelineExecutor, title: str = "What each step kept") -> No
     table(title, ["step", "documents in", "dropped", "kept"], rows)
 
 
-def chart(path: str, panels: Mapping[str, Mapping[str, Mapping]], kind: str = "bar") -> None:
+def chart(path: str, panels: Mapping[str, Mapping], kind: str = "bar") -> None:
     """Save a chart as PNG and name the file on stdout.
 
     Args:
-        panels: for each panel its title, and for each series in it what to draw: y by x.
-        kind: ``bar`` for groups of bars, one group for each x; ``line`` for points on a line;
-            ``step`` for histograms, x being the left edge of a bin (the last one ends it, with 0).
+        panels: for each panel its title and what to draw: for ``bar`` a value by label, else for
+            each of at most two series y by x.
+        kind: ``bar``, the longest at the top; ``line``, a line and points on it; ``step``,
+            histograms, x being the left edge of a bin (the last one ends it, with 0).
     """
     from matplotlib.figure import Figure
 
-    rows = (len(panels) + 1) // 2
-    figure = Figure(figsize=(9, 3.8 * rows), layout="constrained")
-    grid = figure.subplots(rows, min(len(panels), 2), squeeze=False).flat
-    for axes, (title, series) in zip(grid, panels.items(), strict=False):
+    figure = Figure(figsize=(5 * len(panels) + 1, 4.2), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False).flat
+    for axes, (title, series) in zip(grid, panels.items(), strict=True):
+        axes.set_title(title, loc="left", weight="bold")
+        axes.spines[["top", "right"]].set_visible(False)
+        if kind == "bar":
+            labels = sorted(series, key=series.__getitem__)
+            bars = axes.barh(labels, [series[label] for label in labels], color=COLOURS[0])
+            axes.bar_label(bars, fmt="%.2f", padding=3)
+            continue
         for i, (label, points) in enumerate(series.items()):
-            x, y = list(points), list(points.values())
-            if kind == "bar":
-                width = 0.8 / len(series)
-                left = [n + i * width - 0.4 for n in range(len(x))]
-                axes.bar(left, y, width, label=label, align="edge")
-                axes.set_xticks(range(len(x)), x, rotation=30, ha="right")
-            elif kind == "step":
-                axes.stairs(y[:-1], x, label=label, fill=not i, alpha=0.9 - 0.4 * (not i), lw=1.6)
+            x, y, colour = list(points), list(points.values()), COLOURS[i]
+            if kind == "step":  # a light ground and a hatch: both are seen where they overlap
+                look = {"fc": ["#d3e7f6", "none"][i], "hatch": ["", "////"][i], "fill": True}
+                axes.stairs(y[:-1], x, label=label, ec=colour, lw=1, **look)
+                axes.set(yscale="log", ylabel="documents, on a log scale")
+                axes.yaxis.set_major_formatter("{x:.0f}")
             else:
-                axes.plot(x, y, label=label, marker="o" if i else None)
-        axes.set_title(title)
+                axes.plot(x, y, ["-", "o"][i], color=colour, label=label)
         axes.legend(frameon=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

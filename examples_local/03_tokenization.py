@@ -10,7 +10,6 @@ import environment  # noqa: F401  (says what to activate, where DataTrove is mis
 from pathlib import Path
 
 import numpy as np
-from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.filters import LambdaFilter, LanguageFilter
 from datatrove.pipeline.readers import JsonlReader
@@ -25,12 +24,12 @@ EOS_TOKEN = "<|endoftext|>"
 MIN_TOKENS = 64
 MAX_TOKENS = 700
 WINDOW = 1024
-SEED = 42
+NO_BLANKS = {"bo", "ja", "km", "lo", "my", "th", "wuu", "yue", "zh"}  # between words
 TASKS = 4
 WORKERS = 2
 
 
-def has_right_length(doc: Document) -> bool | tuple[bool, str]:
+def has_right_length(doc) -> bool | tuple[bool, str]:
     count = doc.metadata["token_count"]
     return MIN_TOKENS <= count <= MAX_TOKENS or (False, "short" if count < MIN_TOKENS else "long")
 
@@ -50,10 +49,10 @@ def main(data: str, out: str) -> None:
         TokensCounter(tokenizer),
         LambdaFilter(has_right_length, exclusion_writer=JsonlWriter(f"{out}/dropped")),
         JsonlWriter(f"{out}/kept"),  # token files hold no text and no ids
-        DocumentTokenizer(f"{out}/tokens", tokenizer, eos_token=EOS_TOKEN, seed=SEED),
+        DocumentTokenizer(f"{out}/tokens", tokenizer, eos_token=EOS_TOKEN, seed=42),
     ]
     tokenize = LocalPipelineExecutor(steps, TASKS, WORKERS, logging_dir=f"{out}/logs/tokenize")
-    merger = DocumentTokenizerMerger(f"{out}/tokens", f"{out}/merged", "train", seed=SEED)
+    merger = DocumentTokenizerMerger(f"{out}/tokens", f"{out}/merged", "train", seed=42)
     merge = LocalPipelineExecutor([merger], logging_dir=f"{out}/logs/merge", depends=tokenize)
     merge.run()  # runs `tokenize` first
     funnel(tokenize)
@@ -65,12 +64,13 @@ def main(data: str, out: str) -> None:
 def show(tokenizer: Tokenizer, out: str) -> None:
     sums = {}
     for doc in JsonlReader(out, glob_pattern="*/*.jsonl.gz")():  # kept/ and dropped/
-        sizes = [len(doc.text.encode()), len(doc.text.split()) or 1, doc.metadata["token_count"]]
-        sums[doc.metadata["language"]] = sums.get(doc.metadata["language"], 0) + np.array(sizes)
-    rows = [[name, b / w, t / w, t / b] for name, (b, w, t) in sorted(sums.items())]
-    headers = ["language", "bytes per word", "tokens per word", "tokens per byte"]
-    table("What a text costs in tokens", headers, rows)
-    chart(f"{out}/tokens.png", {"tokens per byte": {"bpe": {row[0]: row[3] for row in rows}}})
+        language, text = doc.metadata["language"], doc.text
+        unit, parts = ("character", text) if language in NO_BLANKS else ("word", text.split())
+        sizes = [len(parts), len(text.encode()), doc.metadata["token_count"]]
+        sums[language, unit] = sums.get((language, unit), 0) + np.array(sizes)
+    rows = [[*of, *(sizes[1:] / max(sizes[0], 1))] for of, sizes in sorted(sums.items())]
+    table("What a text costs", ["language", "unit", "bytes per unit", "tokens per unit"], rows)
+    chart(f"{out}/tokens.png", {"Tokens per word": {r[0]: r[3] for r in rows if r[1] == "word"}})
     path, kept = f"{out}/merged/000_train.ds", list(JsonlReader(f"{out}/kept")())
     token_size = Path(f"{path}.metadata").read_text().split("\n")[0].rpartition("|")[2]
     tokens = np.memmap(path, dtype=f"<u{token_size}", mode="r")  # as a training loop reads it

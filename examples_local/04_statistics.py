@@ -18,6 +18,7 @@ from datatrove.utils.stats import MetricStatsDict
 from examples_common import chart, check, funnel, language_model, lesson, table
 
 FIGURES = ["length", "n_lines", "n_words", "fasttext_en", "stop_word_ratio", "type_token_ratio"]
+DRAWN = ["stop_word_ratio", "fasttext_en"]
 TASKS = 4
 WORKERS = 2
 
@@ -39,21 +40,17 @@ def statistics(folder: str) -> list:
 def main(data: str, out: str) -> None:
     language = filters.LanguageFilter(["en"])
     language.model.MODEL_URL = language_model()
-    measure = LocalPipelineExecutor(
-        pipeline=[
-            JsonlReader(data, glob_pattern="*.jsonl*"),
-            *statistics(f"{out}/parts/before"),
-            language,
-            filters.GopherRepetitionFilter(),
-            filters.GopherQualityFilter(),
-            filters.C4QualityFilter(filter_no_terminal_punct=False),
-            filters.FineWebQualityFilter(),
-            *statistics(f"{out}/parts/after"),
-        ],
-        tasks=TASKS,
-        workers=WORKERS,
-        logging_dir=f"{out}/logs/measure",
-    )
+    steps = [
+        JsonlReader(data, glob_pattern="*.jsonl*"),
+        *statistics(f"{out}/parts/before"),
+        language,
+        filters.GopherRepetitionFilter(),
+        filters.GopherQualityFilter(),
+        filters.C4QualityFilter(filter_no_terminal_punct=False),
+        filters.FineWebQualityFilter(),
+        *statistics(f"{out}/parts/after"),
+    ]
+    measure = LocalPipelineExecutor(steps, TASKS, WORKERS, logging_dir=f"{out}/logs/measure")
     merger = stats.StatsMerger(f"{out}/parts", f"{out}/merged")
     merge = LocalPipelineExecutor([merger], logging_dir=f"{out}/logs/merge", depends=measure)
     merge.run()  # runs `measure` first
@@ -80,10 +77,12 @@ def show(out: str) -> None:
     hosts = [metric(side, "fqdn/length") for side in sides.values()]
     rows = [[host or "(none)", *(side[host].n for side in hosts)] for host in hosts[0].topk(8)]
     table("Documents of the hosts with most text", ["host", *sides], rows)
-    found = {name: metric(side, "histogram/stop_word_ratio") for name, side in sides.items()}
-    edges = [x / 100 for x in range(round(100 * max(map(float, found["before"]))) + 2)]
-    bins = {name: {x: counts[str(x)].total for x in edges} for name, counts in found.items()}
-    chart(f"{out}/stop_word_ratio.png", {"stop_word_ratio": bins}, "step")
+    panels = {}
+    for name in DRAWN:
+        found = {side: metric(folder, f"histogram/{name}") for side, folder in sides.items()}
+        edges = [x / 100 for x in range(round(100 * max(map(float, found["before"]))) + 2)]
+        panels[name] = {side: {x: n[str(x)].total for x in edges} for side, n in found.items()}
+    chart(f"{out}/histograms.png", panels, "step")
 
 
 if __name__ == "__main__":

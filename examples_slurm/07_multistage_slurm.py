@@ -94,7 +94,7 @@ def show_recall(manifest: Path, at: str, out: str) -> None:
         print(f"{target:10.2f} {n:6} {found:7.1%} {p:7.1%} ± {2 * (p * (1 - p) / n) ** 0.5:5.1%}")
     one = [cluster[text["url"]] != -1 for text in planted if text["kind"] == "single"]
     print(f"\nTexts without a near duplicate: {len(one)}, in a cluster nevertheless: {sum(one)}")
-    chart(f"{out}/recall.png", {"Recall by similarity": recall}, kind="line")
+    chart(f"{out}/recall.png", {"Recall by similarity": recall}, "line")
 
 
 def show_two_texts(*files: str) -> None:
