@@ -1,0 +1,576 @@
+"""The page of a report in a real Chromium, opened from disk, with hostile texts in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from datatrove_kit.report.model import (
+    Cluster,
+    Comparison,
+    Distribution,
+    Mark,
+    Moved,
+    Pile,
+    Report,
+    Stage,
+    Step,
+    Task,
+    Text,
+    Tokens,
+)
+from datatrove_kit.report.page import SHOWN, render
+
+CHROMIUM = shutil.which("chromium")
+#: No sandbox, for tests run as root in containers; no calls home.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+PROSE = (
+    "The mill stands where two brooks meet, below the village and above the old bridge. Its wheel "
+    "has not turned since the flood of 1954, when the water took the sluice, the shed and a cart "
+    "with two barrels of flour.\n\nLast spring the council asked a carpenter, Ilse Brandt, what it "
+    "would cost to mend it. She walked around the wheel twice, knocked on every paddle, and said "
+    "that the oak was better than the plan.\n\nThe work began in June. Nine pupils of the trade "
+    "school came on Saturdays, and a farmer lent his crane. By October the wheel turned again, "
+    "slowly at first, and the swallows left the gutter in protest."
+)
+MENU = "Home\nShop\nHome\nCart\nHome\nYour account\nHome\nContact\nHome\nImprint"
+SCRIPTS = {
+    "ar": "عاد الماء صباح الأحد إلى فلج القرية بعد انقطاع دام تسع سنوات، وتجمع الأهالي عند الشريعة "
+    "ليشاهدوا أول دفقة تصل إلى بساتين النخيل (2021).",
+    "he": "הספרייה של השכונה נפתחה מחדש ביום שלישי, אחרי שלוש שנים של שיפוצים. ABC 123.",
+    "zh": "村口的老槐树下，王师傅每天清晨都会摆出修鞋摊。三十年来，他修过的鞋子足够绕村子三圈。",
+    "ja": "港の朝は早い。まだ暗いうちから漁師たちが網を繕い、猫がその横で朝食を待っている。",
+    "hi": "गाँव के पुराने कुएँ पर हर शाम लोग इकट्ठा होते हैं और दिन भर की बातें करते हैं। क्षत्रिय",
+}
+HOSTILE = {
+    "script": "<script>document.title = 'ran'</script>",
+    "close": "</div></article></main></script><script>document.title = 'ran'</script>",
+    "style": "<style>* { display: none !important }</style>",
+    "iframe": '<iframe src="https://example.invalid/frame"></iframe>',
+    "handlers": "<img src=https://example.invalid/x.png onerror=\"document.title='ran'\">"
+    "<svg onload=\"document.title='ran'\"><b onclick=document.title='ran'>press</b>",
+    "link": '<link rel=stylesheet href="https://example.invalid/a.css"><base href="//a.invalid/">',
+    "refresh": '<meta http-equiv="refresh" content="0; url=https://example.invalid/">',
+    "template": "{{ 7 * 7 }} {% include 'report.css' %} &lt;b&gt; &amp;amp; ${document.title}",
+    "comment": "<!-- <script> --> <![CDATA[ ]]> <plaintext><textarea><title>",
+    "bidi": "invoice\u202egpj.exe and \u2066isolated\u2069",
+    "control": "null \x00 bell \x07 escape \x1b[31m, lone \ud83d, last \uffff, soft\u00adhyphen",
+    "zalgo": "h" + "\u0335\u0321\u0322\u0300\u0301" * 40 + "i",
+}
+AWKWARD_ID = """<b id="x">'quoted" &amp; \u202ereversed</b>"""
+
+
+def text(name: str, content: str, **more) -> Text:
+    more.setdefault("characters", len(content))
+    more.setdefault(
+        "metadata", {"url": f"https://example.org/{name}", "file_path": "00001.warc.gz"}
+    )
+    return Text(id=name, text=content, place=f"kept/00000.jsonl.gz, line {len(name)}", **more)
+
+
+def sample() -> Report:
+    """A report with all kinds of content, as a run of a web crawl would give it."""
+    repeated = [
+        Mark(found.start(), found.end(), "repeated line") for found in re.finditer("Home", MENU)
+    ]
+    menus = [
+        text(
+            f"menu-{number}",
+            f"{MENU}\nPage {number}",
+            marks=[*repeated, Mark(10, 14, "short line"), Mark(49, 9999, "end")],
+            note="38.2% of the characters are in repeated lines, at most 10% may be",
+        )
+        for number in range(1, 6)
+    ]
+    hostile = [
+        text(
+            name,
+            content,
+            metadata={content[:40]: content},
+            note=content,
+            marks=[Mark(2, 9, content)],
+        )
+        for name, content in HOSTILE.items()
+    ]
+    hostile += [
+        text(AWKWARD_ID, "A text with an awkward id."),
+        text("empty", ""),
+        text("huge", "x" * 5_000_000 + "END", metadata={"key": "y" * 5_000_000}),
+    ]
+    foreign = [
+        text(f"language-{code}", content, metadata={"language": code, "language_score": "0.98"})
+        for code, content in SCRIPTS.items()
+    ]
+    prose = [text("mill", PROSE), text("mill-2", PROSE.replace("mill", "old mill"))]
+    stage = Stage(
+        name="logs",
+        tasks=24,
+        complete=23,
+        steps=[
+            Step("WarcReader", "reader", 12.4, kept=4702, characters=13_799_370),
+            Step(
+                "Trafilatura",
+                "extractor",
+                903.2,
+                4702,
+                151,
+                4551,
+                8_156_130,
+                piles=[Pile("no text", 151, missing="The extractor writes no dropped documents.")],
+            ),
+            Step(
+                "LanguageFilter",
+                "filter",
+                17.9,
+                4551,
+                753,
+                3798,
+                7_144_090,
+                folder="dropped/1_language",
+                piles=[Pile("language", 753, foreign)],
+            ),
+            Step(
+                "GopherRepetitionFilter",
+                "filter",
+                369.6,
+                3798,
+                1032,
+                2766,
+                5_120_000,
+                folder="dropped/2_repetition",
+                piles=[
+                    Pile("dup_line_frac", 611, menus),
+                    Pile("top_4_gram", 380, hostile),
+                    Pile("duplicated_5_n_grams", 40, [text("again", "ding dong " * 60)]),
+                    Pile("", 1, [text("single", "No reason.")]),
+                ],
+            ),
+            Step(
+                HOSTILE["script"],
+                "filter",
+                0.4,
+                2766,
+                3,
+                2763,
+                5_114_321,
+                piles=[Pile(HOSTILE["handlers"], 3, prose[:1])],
+            ),
+            Step("JsonlWriter", "writer", 2.1, folder="kept"),
+        ],
+        times=[Task(rank, 400 / (rank + 2) ** 0.7, "CC-MAIN-00007.warc.gz") for rank in range(23)],
+    )
+    changed = PROSE.replace("Nine pupils", "Eleven apprentices").replace(" in protest", "")
+    return Report(
+        title="02_extraction_filtering",
+        folder="/data/runs/02_extraction_filtering",
+        stages=[stage],
+        kept=[("kept", Pile("", 2763, prose))],
+        distributions=[
+            Distribution(
+                "Characters of a document",
+                "histogram",
+                {"100": 1, "200": 4, "400": 12, "800": 31, "1600": 44, "3200": 18, "6400": 3},
+                {"100": 40, "200": 31, "400": 22, "800": 12, "1600": 6, "3200": 2, "6400": 9},
+            ),
+            Distribution(
+                "Languages", "bars", {"en": 113}, {"en": 40, "de": 31, "ar": 22, "中文": 9}
+            ),
+            Distribution(
+                "Domains",
+                "bars",
+                {"example.org": 40, "$x^2$ <b>\u202e": 22},
+                {"a-very-long-name.of.a.domain.example.com": 9},
+            ),
+        ],
+        clusters=[
+            Cluster("near", [text("mill-3", changed)], prose[0], 0.861, 14),
+            Cluster("exact", [text("copy-1", MENU), text("copy-2", MENU)], None),
+            Cluster("near", hostile[:3], hostile[3], 0.9),
+        ],
+        tokens=[
+            Tokens(
+                "tokenizer.json",
+                text("tokens", "The mill\nstands 🙂 <b>here</b>"),
+                [
+                    (0, 3, 464),
+                    (3, 8, 3474),
+                    (8, 9, 198),
+                    (9, 15, 1302),
+                    (15, 16, 220),
+                    (16, 17, 8582),
+                    (16, 17, 247),
+                    (17, 21, 1279),
+                    (21, 25, 1456),
+                    (25, 29, 3556),
+                ],
+            ),
+        ],
+        sampling=[
+            "Each text was drawn by reservoir sampling with seed 0 from at most 8 files.",
+            HOSTILE["style"],
+        ],
+        comparison=Comparison(
+            "/data/runs/looser",
+            812,
+            [Moved(menus[0], "GopherRepetitionFilter: dup_line_frac", "kept")],
+            [Moved(text("gone", SCRIPTS["hi"]), "kept", "LanguageFilter: language")],
+            [
+                Moved(
+                    text(AWKWARD_ID, HOSTILE["bidi"]), "LanguageFilter: language", HOSTILE["iframe"]
+                )
+            ],
+            [("GopherRepetitionFilter.dup_line_frac", "0.3", "0.5"), ("x", HOSTILE["script"], "")],
+            [("GopherRepetitionFilter", 2766, 2902), ("LanguageFilter", 3798, 3798)],
+        ),
+        facts=[("finished", "2026-11-26 14:02 UTC"), ("DataTrove", "0.10.1")],
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        why = "no chromium here: on Debian run `make browser`"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render(sample()), encoding="utf-8")
+    assert path.stat().st_size < 500_000  # although two strings have five million characters
+    return path.as_uri()
+
+
+@pytest.fixture
+def visit(browser, address) -> Iterator[Callable[..., Page]]:
+    """Open the page: ``visit("#pile-1", width=360, javascript=False, dark=True)``.
+
+    At the end of the test: no request but the page's own, nothing on the console, no dialogue,
+    and no text of the web has run.
+    """
+    contexts, heard = [], []
+
+    def call(place: str = "", *, width=1400, javascript=True, dark=False) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            java_script_enabled=javascript,
+            color_scheme="dark" if dark else "light",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: heard.append(message.text))
+        page.on("pageerror", lambda error: heard.append(str(error)))
+        page.on("dialog", lambda dialog: heard.append(dialog.message))
+        context.on("request", lambda request: heard.append(request.url))
+        page.goto(address + place)
+        return page
+
+    yield call
+    for context in contexts:
+        assert [page.title() for page in context.pages] == ["02_extraction_filtering"]
+        context.close()
+    assert {url.partition("#")[0] for url in heard} == {address}, heard
+
+
+def body_of(page: Page, name: str):
+    """The text of a document of the page, by its id; the first if it is there twice."""
+    card = page.locator(".card").filter(has=page.locator(f"[data-id={json.dumps(name)}]"))
+    return card.first.locator(".body")
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_hostile_texts_stay_texts(visit, javascript):
+    page = visit(javascript=javascript)
+    told = {
+        **HOSTILE,
+        "bidi": "invoiceU+202Egpj.exe and U+2066isolatedU+2069",
+        "control": "null U+0000 bell U+0007 escape U+001B[31m, lone U+D83D, last U+FFFF, "
+        "softU+00ADhyphen",
+    }
+    for name, content in told.items():
+        assert body_of(page, name).text_content() == content
+    tags = page.evaluate(
+        "[...new Set([...document.querySelectorAll('main *')].map(e => e.tagName))]"
+    )
+    hostile = {"SCRIPT", "STYLE", "IFRAME", "IMG", "LINK", "META", "BASE", "TEXTAREA", "PLAINTEXT"}
+    assert not hostile & {tag.upper() for tag in tags}
+    inline = "e => [...e.attributes].some(a => a.name.startsWith('on') || a.name === 'style')"
+    assert not page.evaluate(f"[...document.querySelectorAll('main *')].some({inline})")
+
+
+def test_the_policy_stops_what_would_get_through(browser, address):
+    page = browser.new_page()
+    answered = []
+    page.on("requestfinished", lambda request: answered.append(request.url))
+    page.goto(address)
+    refused = page.evaluate(
+        """async () => {
+            const refused = [];
+            addEventListener("securitypolicyviolation", (e) => refused.push(e.effectiveDirective));
+            const html = `<b id=press onclick="document.title = 'ran'">x</b>
+                <img src="https://example.invalid/x.png" onerror="document.title = 'ran'">
+                <iframe src="https://example.invalid/"></iframe>
+                <style>main { display: none }</style>`;
+            document.body.insertAdjacentHTML("beforeend", html);
+            const script = document.createElement("script");
+            script.textContent = "document.title = 'ran'";
+            document.body.append(script);
+            document.getElementById("press").click();
+            await fetch("https://example.invalid/").catch(() => 0);
+            await new Promise((done) => setTimeout(done, 300));
+            return refused;
+        }"""
+    )
+    kinds = {"script-src-attr", "script-src-elem", "style-src-elem", "img-src", "frame-src"}
+    assert kinds | {"connect-src"} <= set(refused)
+    assert page.title() == "02_extraction_filtering" and page.locator("h1").is_visible()
+    assert answered == [address]
+    page.close()
+
+
+def test_texts_without_javascript(visit):
+    page = visit(javascript=False)
+    cards = page.locator(".card:has(.body)")
+    report = sample()
+    piles = [pile for stage in report.stages for step in stage.steps for pile in step.piles]
+    texts = sum(len(pile.texts) for pile in piles) + len(report.kept[0][1].texts)
+    texts += sum(len(c.removed) + bool(c.kept) for c in report.clusters) + len(report.tokens) + 3
+    assert cards.count() == texts
+    assert all(card.is_visible() for card in cards.all())
+    assert not page.locator("#search").is_visible()
+    page.get_by_role("link", name="duplicated_5_n_grams").first.click()
+    heading = page.get_by_role("heading", name="duplicated_5_n_grams")
+    assert 0 <= heading.bounding_box()["y"] < 900
+
+
+def test_a_reason_in_the_funnel_shows_its_texts(visit):
+    page = visit()
+    row = page.locator(".funnel > li").filter(has_text="LanguageFilter").inner_text()
+    assert " ".join(row.split()) == (
+        "LanguageFilter dropped/1_language 3,798 of 4,551 7,144,090 characters language 753 16.5%"
+    )
+    page.locator(".funnel").get_by_role("link", name="dup_line_frac").click()
+    shown = page.locator(".pile:visible")
+    assert shown.count() == 1 and shown.locator(".card:visible").count() == 1
+    assert "Dropped by GopherRepetitionFilter dup_line_frac" in shown.inner_text().replace(
+        "\n", " "
+    )
+    assert "611 documents dropped, 5 shown" in shown.inner_text()
+    assert "38.2% of the characters are in repeated lines" in shown.inner_text()
+    assert 0 <= shown.bounding_box()["y"] < 300
+    page.go_back()
+    page.locator(".list").get_by_role("link", name="kept").click()
+    assert page.locator(".pile:visible .id:visible").inner_text() == "mill"
+    page.locator(".funnel").get_by_role("link", name="no text").click()
+    assert (
+        "The extractor writes no dropped documents." in page.locator(".pile:visible").inner_text()
+    )
+
+
+def test_next_and_previous(visit):
+    page = visit("#pile-3")
+    pile = page.locator("#pile-3")
+    back, forth = (
+        pile.get_by_role("button", name="Previous"),
+        pile.get_by_role("button", name="Next"),
+    )
+    assert back.is_disabled() and pile.get_by_role("status").inner_text() == "Text 1 of 5"
+    for number in range(2, 6):
+        forth.click()
+        assert pile.locator(".id:visible").all_inner_texts() == [f"menu-{number}"]
+    assert forth.is_disabled()
+    back.click()
+    assert pile.locator(".id:visible").inner_text() == "menu-4"
+
+
+def test_search(visit):
+    page = visit()
+    search, cards = page.locator("#search"), page.locator(".card:visible")
+    search.fill("ILSE  brandt")
+    bodies = cards.locator(".body").all_inner_texts()
+    # Two kept ones, the one under the awkward reason, and a cluster of two.
+    assert len(bodies) == 5 and all("Ilse Brandt" in body for body in bodies)
+    assert page.locator("#found").inner_text().startswith("4 of ")
+    search.press("Enter")
+    assert cards.first.bounding_box()["y"] < 900
+    search.fill("فلج القرية")
+    assert cards.locator(".id").all_inner_texts() == ["language-ar"]
+    search.fill(".*")
+    assert cards.count() == 0
+    search.fill("example.org/mill-2")  # in the metadata
+    assert cards.locator(".id").all_inner_texts() == ["mill-2"]
+    assert cards.locator("dd").first.is_visible()
+    lit = "[...CSS.highlights.get('found')].map(range => range.toString())"
+    assert page.evaluate(lit) == ["example.org/mill-2"]
+    search.press("Escape")
+    assert search.input_value() == "" and page.locator(".pile:visible").count() == 1
+
+
+def test_copy_id(visit):
+    page = visit()
+    page.locator("#search").fill("awkward id")
+    button = page.locator(".copy:visible")
+    button.click()
+    page.get_by_role("button", name="Copied").wait_for()
+    page.locator("#search").fill("")
+    page.locator("#search").press("Control+V")
+    assert page.locator("#search").input_value() == AWKWARD_ID
+
+
+def test_keyboard_alone(visit):
+    page = visit()
+    focused = "document.activeElement"
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        outline = page.evaluate(f"getComputedStyle({focused}).outlineStyle")
+        assert outline == "solid", page.evaluate(f"{focused}.outerHTML")
+        box = page.evaluate(f"(({{x, y}}) => [x, y])({focused}.getBoundingClientRect())")
+        assert 0 <= box[0] < 1400 and 0 <= box[1] < 900
+    page.reload()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # the link that skips the navigation
+    assert page.evaluate(f"{focused}.id") == "main"
+    while page.evaluate(f"{focused}.hash") != "#pile-3":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate(f"{focused}.id") == "pile-3-title"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".pile:visible .id:visible").inner_text() == "menu-2"
+    while page.evaluate(f"{focused}.hash") != "#pile-3":
+        page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(f"{focused}.hash") == "#pile-4"
+    assert page.locator(".pile:visible").get_attribute("id") == "pile-4"
+    page.keyboard.press("/")
+    page.keyboard.type("swallows")
+    assert page.locator("#found").inner_text().startswith("4 of")
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+@pytest.mark.parametrize("width", [360, 1400])
+def test_nothing_sticks_out(visit, width, javascript):
+    page = visit(width=width, javascript=javascript)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    if javascript:
+        page.locator("#search").fill("e")  # shows nearly all texts at once
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    # CSS pixels of the letters in charts
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('figure text')].map((text) => "
+        "parseFloat(getComputedStyle(text).fontSize)"
+        " * Math.hypot(text.getScreenCTM().c, text.getScreenCTM().d))"
+    )
+    assert len(sizes) > 30 and min(sizes) >= 10
+
+
+#: All texts that are seen, as [text, colour, background].
+COLOURS = """() => {
+    const seen = [];
+    for (const element of document.querySelectorAll("body *")) {
+        const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+        const unread = ":disabled, script, style, title, desc";
+        if (!own || !element.checkVisibility() || element.closest(unread)) continue;
+        const style = getComputedStyle(element);
+        let ground = element;
+        while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)")
+            ground = ground.parentElement;
+        const colour = element.tagName === "text" ? style.fill : style.color;
+        seen.push([element.textContent, colour, getComputedStyle(ground).backgroundColor]);
+    }
+    return seen;
+}"""
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2.2 defines it, of an opaque ``rgb(...)``."""
+    found = re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", colour)
+    assert found, f"not an opaque colour: {colour}"
+    linear = [
+        value / 12.92 if (value := int(part) / 255) <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+        for part in found.groups()
+    ]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_contrast_of_all_texts(visit, dark):
+    page = visit("#pile-3", dark=dark)
+    page.locator("#search").fill("e")
+    seen = page.evaluate(COLOURS)
+    assert len(seen) > 200
+    for content, colour, ground in seen:
+        lighter, darker = sorted([luminance(colour), luminance(ground)], reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (content, colour, ground)
+    page_colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (luminance(page_colour) < 0.1) == dark
+
+
+def test_structure(visit):
+    page = visit(javascript=False)
+    levels = [
+        int(level)
+        for level in page.evaluate(
+            "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map((h) => h.tagName[1])"
+        )
+    ]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((element) => element.id)")
+    assert len(ids) == len(set(ids))
+    targets = page.evaluate("[...document.querySelectorAll('a')].map((link) => link.hash.slice(1))")
+    assert targets and set(targets) <= set(ids)
+    assert page.get_by_role("main").count() == 1
+    for name in ("Sections", "Reasons"):
+        assert page.get_by_role("navigation", name=name).count() == 1
+    chart = page.get_by_role("img", name="Characters of a document")
+    assert "800: 27.43%" in chart.locator("desc").text_content()  # 31 of 113
+    assert page.get_by_role("img", name="3,798 in, 1,032 dropped, 2,766 kept").count() == 1
+
+
+def test_scripts_and_lengths(visit):
+    page = visit(javascript=False)
+    for code, content in SCRIPTS.items():
+        body = body_of(page, f"language-{code}")
+        assert body.text_content() == content and body.get_attribute("lang") == code
+        direction = body.evaluate("element => getComputedStyle(element).direction")
+        assert direction == ("rtl" if code in ("ar", "he") else "ltr")
+    assert body_of(page, "huge").text_content() == "x" * SHOWN
+    card = page.locator(".card").filter(has=page.locator("[data-id=huge]"))
+    assert "The page shows the first 4,000 of 5,000,003 characters." in card.inner_text()
+    assert body_of(page, "empty").inner_text() == "This text is empty."
+
+
+def test_marks_and_tokens(visit):
+    page = visit(javascript=False)
+    menu = body_of(page, "menu-2")
+    assert menu.locator("mark[title='repeated line']").all_inner_texts() == ["Home"] * 3
+    assert menu.locator("mark[title='short line']").all_inner_texts() == ["Home"]
+    assert menu.locator("mark[title=end]").inner_text().endswith("Imprint\nPage 2")
+    assert menu.text_content() == f"{MENU}\nPage 2"
+    tokens = body_of(page, "tokens")
+    assert tokens.text_content() == "The mill\nstands 🙂 <b>here</b>"
+    pieces = tokens.locator(".token")
+    assert pieces.all_text_contents()[5:8] == ["🙂", " <b>", "here"]
+    assert pieces.nth(5).get_attribute("title") == "8582 247"
