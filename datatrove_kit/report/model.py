@@ -121,6 +121,8 @@ class Comparison:
     changed: list[Moved]  # dropped in both, by another reason
     settings: list[tuple[str, str, str]]  # arguments of steps that differ: name, first, second
     counts: list[tuple[str, int, int]]  # documents kept by each step, first and second
+    #: how many moved in all, of which the lists show some: by "kept", "dropped", "changed"
+    moved: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

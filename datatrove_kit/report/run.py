@@ -74,6 +74,7 @@ class Run:
     Attributes:
         kept: folders of final documents: those that no other stage turns into other documents.
         dropped: folders of exclusion writers.
+        drops_unwritten: whether a step drops documents without an exclusion writer.
         inner: other folders and files that lie in these two kinds and hold no documents of theirs.
         findings: what could not be read, in sentences.
     """
@@ -82,6 +83,7 @@ class Run:
     stages: list[Stage]
     kept: list[Output]
     dropped: list[Output]
+    drops_unwritten: bool
     inner: set[str]
     facts: list[tuple[str, str]]
     findings: list[str]
@@ -110,6 +112,8 @@ def read_run(path: str) -> Run:
             output = found.setdefault(url, Output(url, reader.seen(url)))
             output.steps.append(step)
             output.documents += (step.kept if is_kept else step.dropped) or 0
+    written = [id(step) for output in dropped.values() for step in output.steps]
+    steps = [step for reader in readers for step in reader.stage.steps]
     again = {url for r in readers for url in r.reads if any(is_kept for _, _, is_kept in r.writes)}
     started = [reader.started for reader in readers if reader.started]
     return Run(
@@ -117,6 +121,7 @@ def read_run(path: str) -> Run:
         [reader.stage for reader in readers],
         [output for url, output in kept.items() if url not in again],
         list(dropped.values()),
+        any(step.dropped and id(step) not in written for step in steps),
         {url for reader in readers for url in [reader.url, *reader.folders]},
         [("first task started", min(started))] if started else [],
         [finding for reader in readers for finding in reader.findings],
@@ -219,10 +224,12 @@ class _StageReader:
         return ""
 
     def _folders_of(self, step: Step, attributes: Mapping[str, Any]) -> None:
+        """Note the folders of a step, and name them in its settings as seen from the run."""
         for key, value in attributes.items():
             if isinstance(value, str) and (url := _url(value)):
                 url = self._here(url)
                 self.folders.append(url)
+                step.settings[key] = self.seen(url)
                 if "output" not in key:
                     self.reads.append(url)
                     continue
@@ -233,7 +240,7 @@ class _StageReader:
         if isinstance(excluded, dict) and (url := _url(excluded.get("output_folder", ""))):
             url = self._here(url)
             self.folders.append(url)
-            step.folder = self.seen(url)
+            step.folder = step.settings["exclusion_writer"] = self.seen(url)
             self.writes.append((step, url, False))
 
     def _here(self, url: str) -> str:
@@ -305,7 +312,7 @@ def _step(label: str, attributes: dict, total: Counter | None, seconds: float) -
     shown = min(known, key=len) if known else re.sub(r"^\W+", "", name)
     if shown in ("None", ""):
         shown = f"{kind if kind != 'other' else 'step'} without a name"
-    step = Step(shown, kind, seconds, settings=attributes)
+    step = Step(shown, kind, seconds, settings=dict(attributes))
     if total is None:
         return step
     step.characters = total.get("doc_len")

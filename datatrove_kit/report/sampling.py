@@ -6,7 +6,7 @@ import heapq
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import count
@@ -131,6 +131,10 @@ class Reader:
                         number += 1
                         yield f"row {number}", record, taken
 
+    def saw_all(self) -> bool:
+        counted = sum(output.documents for output in [*self.run.kept, *self.run.dropped])
+        return self.documents == counted and not self.faults
+
     def said(self) -> list[str]:
         """How much was read, in sentences."""
         run = self.run
@@ -189,7 +193,7 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
     for output, (_, pile) in zip(run.kept, kept, strict=True):
         _look(reader, output, {None: (pile, None)}, spread.of("kept", output), texts)
     for output in run.dropped:
-        _look(reader, output, _owners(output), spread.of("dropped", output), texts)
+        _look(reader, output, owners(output), spread.of("dropped", output), texts)
     written = [id(step) for output in run.dropped for step in output.steps]
     for step in steps:
         for pile in step.piles if id(step) not in written else []:
@@ -204,38 +208,46 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
     return kept, spread.distributions(), said
 
 
-def _owners(output: Output) -> dict[str | None, tuple[Pile, Step | None]]:
-    """The pile to which documents of a folder belong by their reason; None for no reason."""
-    owners: dict[str | None, tuple[Pile, Step | None]] = {}
+def owners(output: Output) -> dict[str | None, tuple[Pile, Step | None]]:
+    """Pile and step of the documents of a folder by their reason, which is None for those without.
+
+    There is no step where several write into the folder and have the reason.
+    """
+    found: dict[str | None, tuple[Pile, Step | None]] = {}
     for step in output.steps:
         for pile in step.piles:
             reason = None if pile.reason in NO_REASON else pile.reason
-            if reason in owners:
-                other, _ = owners[reason]
+            if reason in found:
+                other, _ = found[reason]
                 other.missing = pile.missing = (
                     f"Several steps write into {output.name} and drop for this reason: the texts "
                     "cannot be told apart."
                 )
-            owners[reason] = (pile, step)
-    return owners
+            found[reason] = (pile, step if not pile.missing else None)
+    return found
+
+
+def reason_of(record: Record, known: Container[str | None]) -> str | None:
+    """Why a document was dropped, if that is one of the known reasons."""
+    reason = record.metadata.get("filter_reason")
+    return reason if isinstance(reason, str) and reason in known else None
 
 
 def _look(
     reader: Reader,
     output: Output,
-    owners: dict[str | None, tuple[Pile, Step | None]],
+    known: dict[str | None, tuple[Pile, Step | None]],
     spread: _Folder,
     texts: int,
 ) -> None:
-    drawn = {reason: Smallest(texts) for reason, (pile, _) in owners.items() if not pile.missing}
+    drawn = {reason: Smallest(texts) for reason, (pile, _) in known.items() if not pile.missing}
     for record in reader.read(output):
         spread.add(record)
-        reason = record.metadata.get("filter_reason") if None not in owners else None
-        reason = reason if reason in owners else None
+        reason = reason_of(record, known)
         if reason in drawn:
             drawn[reason].offer(order(reader.seed, record.place), record)
     for reason, found in drawn.items():
-        pile, step = owners[reason]
+        pile, step = known[reason]
         pile.texts = [shown(record, reason, step) for record in found.items()]
         if not pile.texts and pile.documents:
             pile.missing = (

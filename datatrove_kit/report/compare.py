@@ -1,0 +1,128 @@
+"""Two runs beside each other, document by document."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from datatrove_kit.report.model import Comparison, Moved, Step, Text
+from datatrove_kit.report.run import Run
+from datatrove_kit.report.sampling import Reader, Record, order, owners, reason_of, shown
+
+#: Documents of a run whose fate is remembered, and moved ones of each kind that are shown.
+FATES, MOVED = 200_000, 20
+KEPT = "kept"
+UNWRITTEN = "dropped by a step without exclusion writer"
+#: Where an object was in memory, in what ``executor.json`` says of it.
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def compare(run: Run, other: Run, seed: int) -> Comparison:
+    """What became of the documents that both runs have, by their ids.
+
+    Both runs are read in the same bounded way. Of what was read in each, the documents with the
+    smallest hashes of their ids are compared, so that those of the one are those of the other.
+    """
+    before, after = _fates(run, seed), _fates(other, seed)
+    for mine, others in ((before, after), (after, before)):
+        if mine.absent:
+            mine.update(dict.fromkeys(others.keys() - mine.keys(), mine.absent))
+    both = before.keys() & after.keys()
+    moved: dict[str, list[int]] = {"kept": [], "dropped": [], "changed": []}
+    for key in sorted(key for key in both if before[key] != after[key]):
+        kind = {before[key]: "dropped", after[key]: "kept"}.get(KEPT, "changed")
+        moved[kind].append(key)
+    wanted = {key for keys in moved.values() for key in keys[:MOVED]}
+    first, second = _texts(run, seed, wanted), _texts(other, seed, wanted)
+    # A text as it was dropped has the marks.
+    texts = {"kept": second | first, "dropped": first | second, "changed": second | first}
+    mine, others = _steps(run), _steps(other)
+    counted = [(n, step.kept, others[n].kept) for n, step in mine.items() if n in others]
+    return Comparison(
+        other=other.path,
+        both=len(both),
+        **{
+            kind: [Moved(texts[kind][key], before[key], after[key]) for key in keys[:MOVED]]
+            for kind, keys in moved.items()
+        },
+        settings=list(_settings(mine, others)),
+        counts=[(name, *numbers) for name, *numbers in counted if None not in numbers],
+        moved={kind: len(keys) for kind, keys in moved.items()},
+    )
+
+
+class _Fates(dict[int, str]):
+    """What became of documents, by the hashes of their ids.
+
+    ``absent`` is what became of others, where a run was read to its end and has steps that write
+    nothing of what they drop; else "".
+    """
+
+    absent = ""
+
+
+def _fates(run: Run, seed: int) -> _Fates:
+    reader, fates, all_of_it = Reader(run, seed), _Fates(), True
+    for key, _, fate, *_ in _documents(reader):
+        fates[key] = fate
+        if len(fates) >= 2 * FATES:
+            smallest = sorted(fates)[:FATES]
+            fates, all_of_it = _Fates((key, fates[key]) for key in smallest), False
+    if all_of_it and reader.saw_all() and run.drops_unwritten:
+        fates.absent = UNWRITTEN
+    return fates
+
+
+def _documents(reader: Reader) -> Iterator[tuple[int, Record, str, str | None, Step | None]]:
+    """Hash of the id, document, fate, reason and step; kept ones last, for they decide."""
+    for output in [*reader.run.dropped, *reader.run.kept]:
+        kept, known = output in reader.run.kept, owners(output)
+        for record in reader.read(output):
+            reason = reason_of(record, known)
+            pile, step = known.get(reason, (None, None))
+            fate = KEPT if kept else f"{step.name}: {pile.reason}" if step else output.name
+            if record.id:
+                yield order(reader.seed, record.id), record, fate, reason, step
+
+
+def _texts(run: Run, seed: int, wanted: set[int]) -> dict[int, Text]:
+    found = {}
+    for key, record, _, reason, step in _documents(Reader(run, seed)) if wanted else ():
+        if key in wanted:
+            found[key] = shown(record, reason, step)
+    return found
+
+
+def _steps(run: Run) -> dict[str, Step]:
+    """Steps by names that another run of the same script has too."""
+    steps: dict[str, Step] = {}
+    for stage in run.stages:
+        seen: Counter = Counter()
+        for step in stage.steps:
+            seen[step.name] += 1
+            place = [stage.name] if len(run.stages) > 1 else []
+            again = [str(seen[step.name])] if seen[step.name] > 1 else []
+            steps[" ".join([*place, step.name, *again])] = step
+    return steps
+
+
+def _settings(mine: dict[str, Step], others: dict[str, Step]) -> Iterator[tuple[str, str, str]]:
+    for name in {**mine, **others}:
+        if name not in mine or name not in others:
+            yield name, *("there" if name in steps else "missing" for steps in (mine, others))
+            continue
+        first, second = mine[name].settings, others[name].settings
+        for key in {**first, **second}:
+            values = [_value(settings.get(key)) for settings in (first, second)]
+            if values[0] != values[1] and not key.startswith("_"):
+                yield f"{name}: {key}", *values
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"\{'.*'\}", value):
+        value = sorted(value[1:-1].split(", "))  # a set, whose order is another in each process
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return ADDRESS.sub("", text)[:200]

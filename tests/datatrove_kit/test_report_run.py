@@ -1,0 +1,434 @@
+"""What the report says of plain DataTrove runs: counts, texts, two runs, against plain Python."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from datatrove.executor import LocalPipelineExecutor
+from datatrove.io import DataFolder
+from datatrove.pipeline.filters import LambdaFilter
+from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.pipeline.readers import JsonlReader
+from datatrove.pipeline.stats import WordStats
+from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
+
+from datatrove_kit.errors import KitError
+from datatrove_kit.report import make_report, write_report
+
+WORDS = ["harbour", "ferry", "timetable", "lantern", "orchard", "gravel", "kettle", "meadow"]
+
+
+class Length(BaseFilter):
+    """Drops texts by their words, with reasons."""
+
+    name = "🧵 Length"
+
+    def __init__(self, least: int = 20, most: int = 70, exclusion_writer=None):
+        super().__init__(exclusion_writer)
+        self.least, self.most = least, most
+
+    def filter(self, doc):
+        return judge(doc.text, self.least, self.most) or True
+
+
+def judge(text: str, least: int = 20, most: int = 70) -> tuple[bool, str] | None:
+    words = len(text.split())
+    if words < least:
+        return False, "too_short"
+    return (False, "too_long") if words > most else None
+
+
+def page(number: int) -> dict:
+    words = [WORDS[(number + i) % 8] for i in range(5 + number * 7 % 90)]
+    metadata = {"url": f"https://www.site{number % 3}.example/{number}", "language": "en"}
+    return {"text": " ".join(words), "id": f"page-{number}", "metadata": metadata}
+
+
+def unchanged(data, rank: int, world_size: int):
+    yield from data
+
+
+def no_kettle(doc) -> bool:
+    return not doc.text.startswith("kettle")
+
+
+def write(folder: Path, pages: list[dict], files: int) -> Path:
+    folder.mkdir(parents=True)
+    for file in range(files):
+        lines = "".join(json.dumps(page) + "\n" for page in pages[file::files])
+        (folder / f"in-{file:04d}.jsonl").write_text(lines)
+    return folder
+
+
+def launch(out: Path | str, *steps, tasks: int = 2, logs: str = "logs") -> None:
+    LocalPipelineExecutor(list(steps), tasks, 1, logging_dir=f"{out}/{logs}").run()
+
+
+@pytest.fixture(scope="module")
+def pages() -> list[dict]:
+    return [page(number) for number in range(400)]
+
+
+@pytest.fixture(scope="module")
+def source(pages, tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("source") / "in", pages, 4)
+
+
+def pipeline(source: Path, out: Path | str, least: int = 20, most: int = 70) -> list:
+    return [
+        JsonlReader(str(source)),
+        unchanged,
+        LambdaFilter(no_kettle, JsonlWriter(f"{out}/dropped/kettle")),
+        Length(least, most, JsonlWriter(f"{out}/dropped/length")),
+        JsonlWriter(f"{out}/kept", compression=None),
+        ParquetWriter(f"{out}/table", expand_metadata=True),
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(source, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    launch(out, *pipeline(source, out))
+    return out
+
+
+def fate(page: dict, least: int = 20, most: int = 70) -> str:
+    if page["text"].startswith("kettle"):
+        return "LambdaFilter: no reason given"
+    judged = judge(page["text"], least, most)
+    return f"Length: {judged[1]}" if judged else "kept"
+
+
+def steps_of(report) -> dict:
+    return {step.name: step for stage in report.stages for step in stage.steps}
+
+
+def piles_of(report) -> dict:
+    return {
+        f"{step.name}: {pile.reason}": pile
+        for stage in report.stages
+        for step in stage.steps
+        for pile in step.piles
+    }
+
+
+def test_counts_and_names_of_steps(run, pages):
+    report = make_report(str(run))
+    fates = Counter(map(fate, pages))
+    first, length = len(pages), len(pages) - fates["LambdaFilter: no reason given"]
+    kept = fates["kept"]
+    (stage,) = report.stages
+    assert (stage.name, stage.tasks, stage.complete, report.title) == ("logs", 2, 2, "first")
+    assert [(s.name, s.kind, s.got, s.dropped, s.kept, s.folder) for s in stage.steps] == [
+        ("JsonlReader", "reader", None, None, first, ""),
+        ("unchanged", "other", None, None, None, ""),
+        ("LambdaFilter", "filter", first, first - length, length, "dropped/kettle"),
+        ("Length", "filter", length, length - kept, kept, "dropped/length"),
+        ("JsonlWriter", "writer", kept, None, kept, "kept"),
+        ("ParquetWriter", "writer", kept, None, kept, "table"),
+    ]
+    characters = sum(len(page["text"]) for page in pages if fate(page) == "kept")
+    assert stage.steps[3].characters == stage.steps[5].characters == characters
+    assert {name: pile.documents for name, pile in piles_of(report).items()} == {
+        name: number for name, number in fates.items() if name != "kept"
+    }
+    assert [(name, pile.documents) for name, pile in report.kept] == [
+        ("kept", kept),
+        ("table", kept),
+    ]
+    assert sorted((task.rank, task.file) for task in stage.times) == [
+        (0, "in-0000.jsonl"),
+        (1, "in-0001.jsonl"),
+    ]
+
+
+def test_texts_are_those_of_their_place_and_reason(run, pages):
+    report, by_id = make_report(str(run)), {page["id"]: page for page in pages}
+    shown = {name: pile.texts for name, pile in piles_of(report).items()}
+    shown |= {"kept": [text for _, pile in report.kept for text in pile.texts]}
+    for name, texts in shown.items():
+        assert len({text.id for text in texts}) >= 5, name
+        for text in texts:
+            source = by_id[text.id]
+            assert (fate(source), source["text"]) == (name, text.text)
+            assert text.characters == len(source["text"])
+            assert text.metadata["url"] == source["metadata"]["url"]
+            file, kind, number = text.place.rsplit(" ", 2)
+            if kind == "line":
+                opener = gzip.open if file.endswith(".gz") else open
+                with opener(run / file, "rt") as lines:
+                    assert json.loads(list(lines)[int(number) - 1])["id"] == text.id
+    assert make_report(str(run)) == report
+    other = make_report(str(run), seed=1)
+    assert piles_of(other)["Length: too_long"].texts != piles_of(report)["Length: too_long"].texts
+
+
+def test_distributions_count_each_document_once(run, pages):
+    lengths, languages, domains = make_report(str(run)).distributions
+    kept = [page for page in pages if fate(page) == "kept"]
+    dropped = [page for page in pages if fate(page) != "kept"]
+    for side, found, times in (("kept", kept, 2), ("dropped", dropped, 1)):  # two kept folders
+        bins = getattr(lengths, side)
+        edges = [*map(int, bins), 10**9]
+        for low, high in pairwise(edges):
+            number = sum(low <= len(page["text"]) < high for page in found)
+            assert bins[str(low)] == times * number
+        assert getattr(languages, side) == {"en": times * len(found)}
+        names = Counter(page["metadata"]["url"].split("/")[2][4:] for page in found)
+        assert getattr(domains, side) == {name: times * number for name, number in names.items()}
+
+
+def test_of_a_run_that_was_moved(run, tmp_path):
+    before = make_report(str(run))
+    moved = shutil.copytree(run, tmp_path / "elsewhere/second")
+    for file in (moved / "dropped/length").iterdir():
+        file.unlink()
+    after = make_report(str(moved))
+    assert "no documents" not in str(before)
+    assert {name for name, pile in piles_of(before).items() if pile.texts} == {*piles_of(before)}
+    assert {name for name, pile in piles_of(after).items() if not pile.texts} == {
+        "Length: too_short",
+        "Length: too_long",
+    }
+    assert "dropped/length" in piles_of(after)["Length: too_long"].missing
+
+
+class Fails(BaseFilter):
+    """Of the first task the second time alone all is well."""
+
+    def __init__(self, flag: Path):
+        super().__init__()
+        self.flag = flag
+
+    def filter(self, doc):
+        if doc.id == "page-1" and not self.flag.exists():
+            raise ValueError("stopped")
+        return True
+
+
+def test_of_a_run_that_failed_and_was_resumed(source, pages, tmp_path):
+    out, flag = tmp_path / "out", tmp_path / "flag"
+
+    def start():
+        launch(out, JsonlReader(str(source)), Fails(flag), JsonlWriter(f"{out}/kept"))
+
+    with pytest.raises(ValueError):
+        start()
+    (stage,) = (failed := make_report(str(out))).stages
+    assert (stage.tasks, stage.complete, len(stage.times)) == (2, 1, 1)
+    assert steps_of(failed)["JsonlReader"].kept == 200
+    flag.touch()
+    start()
+    (stage,) = (resumed := make_report(str(out))).stages
+    assert (stage.complete, steps_of(resumed)["JsonlReader"].kept) == (2, 400)
+    assert "filter without a name" in steps_of(resumed)
+
+
+def test_of_a_run_of_which_no_task_is_done(source, tmp_path):
+    out = tmp_path / "out"
+    steps = [
+        JsonlReader(str(source)),
+        unchanged,
+        Fails(tmp_path / "flag"),
+        JsonlWriter(f"{out}/kept"),
+    ]
+    with pytest.raises(ValueError):
+        launch(out, *steps, tasks=1)
+    report = make_report(str(out))
+    names = ["JsonlReader", "unchanged", "filter without a name", "JsonlWriter"]
+    assert [step.name for step in report.stages[0].steps] == names
+    assert {step.kept for step in report.stages[0].steps} == {None}
+
+
+def test_the_last_documents_are_kept_ones(source, tmp_path):
+    """Not those that another stage filters further; statistics of them change nothing."""
+    out = tmp_path / "out"
+    first = [JsonlReader(str(source)), JsonlWriter(f"{out}/all")]
+    second = [JsonlReader(f"{out}/all"), LambdaFilter(no_kettle), JsonlWriter(f"{out}/good")]
+    third = [JsonlReader(f"{out}/good"), WordStats(f"{out}/stats", groups_to_compute=["summary"])]
+    for logs, steps in (("logs/z", first), ("logs/y", second), ("logs/x", third)):
+        launch(out, *steps, logs=logs)
+    report = make_report(str(out))
+    assert [stage.name for stage in report.stages] == ["logs/z", "logs/y", "logs/x"]
+    assert [name for name, _ in report.kept] == ["good"]
+    assert steps_of(report)["WordStats"].kind == "stats"
+    assert "exclusion writer" in piles_of(report)["LambdaFilter: no reason given"].missing
+
+
+class Other(Length):
+    name = "🪡 Other"
+
+    def filter(self, doc):
+        return (False, "even") if doc.id.endswith("0") else super().filter(doc)
+
+
+def test_a_folder_that_two_steps_drop_into(source, pages, tmp_path):
+    out = tmp_path / "out"
+    shared = f"{out}/dropped"
+    steps = [Length(20, 90, JsonlWriter(shared)), Other(30, 70, JsonlWriter(shared))]
+    launch(out, JsonlReader(str(source)), *steps, JsonlWriter(f"{out}/kept"))
+    piles = piles_of(make_report(str(out)))
+    assert {text.id[-1] for text in piles["Other: even"].texts} == {"0"}
+    for name in ("Length: too_short", "Other: too_short"):
+        assert not piles[name].texts
+        assert "cannot be told apart" in piles[name].missing
+
+
+def only_words(self, document) -> dict:
+    return {"id": document.id, "words": document.text.split()}
+
+
+def test_records_without_text_are_shown_as_json(source, pages, tmp_path):
+    launch(tmp_path, JsonlReader(str(source)), JsonlWriter(f"{tmp_path}/out", adapter=only_words))
+    texts = make_report(str(tmp_path)).kept[0][1].texts
+    by_id = {page["id"]: page["text"].split() for page in pages}
+    for text in texts:
+        assert json.loads(text.text) == {"id": text.id, "words": by_id[text.id]}
+
+
+def test_damaged_files_are_named_and_the_others_shown(source, tmp_path):
+    steps = [JsonlWriter(f"{tmp_path}/zipped"), JsonlWriter(f"{tmp_path}/lines", compression=None)]
+    steps.append(ParquetWriter(f"{tmp_path}/table"))
+    launch(tmp_path, JsonlReader(str(source)), *steps)
+    for name in ("zipped/00000.jsonl.gz", "table/000_00000.parquet"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    lines = (tmp_path / "lines/00001.jsonl").read_text().splitlines()
+    lines[3] = lines[3][:20]
+    (tmp_path / "lines/00001.jsonl").write_text("\n".join(lines))
+    stats = tmp_path / "logs/stats/00001.json"
+    stats.write_text(stats.read_text()[:100])
+    report = make_report(str(tmp_path))
+    said = "\n".join(report.sampling)
+    assert "zipped/00000.jsonl.gz cannot be read to its end: " in said
+    assert "table/000_00000.parquet cannot be read to its end: " in said
+    assert "lines/00001.jsonl line 4 is no JSON: " in said
+    assert "logs/stats/00001.json is not counted: " in said
+    assert [len(pile.texts) for _, pile in report.kept] == [5, 5, 5]
+    assert {text.place.split()[0] for text in report.kept[2][1].texts} == {
+        "table/000_00001.parquet"
+    }
+    assert steps_of(report)["JsonlReader"].kept == 200
+
+
+def test_a_bounded_part_is_read(source, tmp_path, monkeypatch):
+    launch(tmp_path, JsonlReader(str(source)), JsonlWriter(f"{tmp_path}/kept"), tasks=1)
+    small = tmp_path / "kept/00000.jsonl.gz"
+    for rank in range(1, 1000):
+        shutil.copy(small, small.with_name(f"{rank:05d}.jsonl.gz"))
+    big = small.with_name("big.jsonl.gz")
+    line = json.dumps({"text": "long " * 1_000_000, "id": "long"}).encode() + b"\n"
+    big.write_bytes(gzip.compress(line * 20, 1))
+    opened, read = [], Counter()
+    plain = DataFolder.open
+
+    def counting(self, path, *args, **kwargs):
+        stream = plain(self, path, *args, **kwargs)
+        if "kept" in self.path:
+            opened.append(path)
+            readline = stream.readline
+
+            def counted(*sizes):
+                found = readline(*sizes)
+                read[path] += len(found)
+                return found
+
+            stream.readline = counted
+        return stream
+
+    monkeypatch.setattr(DataFolder, "open", counting)
+    monkeypatch.setattr("datatrove_kit.report.sampling.order", lambda seed, name: len(name))
+    report = make_report(str(tmp_path))
+    assert len(opened) == len(set(opened)) == 32
+    assert opened[0] == big.name
+    assert sum(read.values()) <= (16 << 20) + (8 << 20)
+    assert any("in 32 of 1,001 files" in said for said in report.sampling)
+    assert all(len(text.text) <= 5000 for text in report.kept[0][1].texts)
+    big.write_bytes(gzip.compress(b'"' + b"x" * (9 << 20), 1))
+    said = make_report(str(tmp_path)).sampling
+    assert any("kept/big.jsonl.gz" in one and "more than 8 MB" in one for one in said)
+
+
+def test_of_a_run_on_a_store(source, pages):
+    """The memory file system stands for a store: it has addresses instead of paths."""
+    launch("memory://bucket/run", *pipeline(source, "memory://bucket/run"))
+    report = make_report("memory://bucket/run")
+    assert Counter(map(fate, pages))["kept"] == report.kept[0][1].documents
+    assert all(pile.texts for pile in piles_of(report).values())
+    assert report.kept[0][0] == "kept"
+
+
+def test_two_runs(run, source, pages, tmp_path):
+    out = tmp_path / "wide"
+    launch(out, *pipeline(source, out, 40, 80))
+    found = make_report(str(run), str(out)).comparison
+    before = {page["id"]: fate(page) for page in pages}
+    after = {page["id"]: fate(page, 40, 80) for page in pages}
+    truth = {"kept": set(), "dropped": set(), "changed": set()}
+    for name in before:
+        if before[name] != after[name]:
+            kind = {before[name]: "dropped", after[name]: "kept"}.get("kept", "changed")
+            truth[kind].add(name)
+    assert found.both == len(pages)
+    assert found.moved == {kind: len(names) for kind, names in truth.items()}
+    assert truth["kept"] and truth["dropped"]
+    for kind, names in truth.items():
+        moves = getattr(found, kind)
+        assert len(moves) == min(20, len(names))
+        for move in moves:
+            assert (move.before, move.after) == (before[move.text.id], after[move.text.id])
+            assert move.text.id in names
+    assert ("Length: least", "20", "40") in found.settings
+    assert ("Length: most", "70", "80") in found.settings
+    assert not [name for name, *_ in found.settings if not name.startswith("Length: ")]
+    kept = [list(fates.values()).count("kept") for fates in (before, after)]
+    assert ("JsonlWriter", *kept) in found.counts
+
+
+def test_two_runs_without_exclusion_writers(source, pages, tmp_path):
+    for name, least in (("a", 20), ("b", 40)):
+        out = tmp_path / name
+        launch(out, JsonlReader(str(source)), Length(least), JsonlWriter(f"{out}/kept"))
+    found = make_report(f"{tmp_path}/a", f"{tmp_path}/b").comparison
+    gone = {p["id"] for p in pages if not judge(p["text"], 20) and judge(p["text"], 40)}
+    assert found.moved == {"kept": 0, "dropped": len(gone), "changed": 0}
+    assert {move.text.id for move in found.dropped} <= gone
+    assert {move.after for move in found.dropped} == {"dropped by a step without exclusion writer"}
+
+
+def report(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "datatrove_kit", "report", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_command_writes_one_file(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    done = report(copy)
+    assert (done.returncode, done.stdout) == (0, f"{copy}/report.html\n"), done.stderr
+    after = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    assert after.keys() - before.keys() == {copy / "report.html"}
+    assert {path: after[path] for path in before} == before
+    named = report(copy, copy, "--output", tmp_path / "both.html", "--seed", 7)
+    assert (named.returncode, named.stdout) == (0, f"{tmp_path}/both.html\n"), named.stderr
+
+
+def test_errors_say_what_to_do(run, source, tmp_path):
+    done = report(source)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: there is no run in {source}: no executor.json ")
+    with pytest.raises(KitError, match="there is no run in /nowhere"):
+        make_report(str(run), "/nowhere")
+    (tmp_path / "file").touch()
+    for place in ("file/report.html", "missing/report.html", ""):
+        with pytest.raises(KitError, match=r"cannot be written: .* --output FILE"):
+            write_report(str(run), output=str(tmp_path / place))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
