@@ -46,7 +46,9 @@ NO_REASON = set(UNNAMED.values())
 REASONS = 30
 #: Tasks of a stage whose logs are looked at, the slowest, and bytes of each log.
 LOGS, LOG_BYTES = 10, 1 << 16
-FOLDER = re.compile(r"DataFolder\(path='(.*)', fs=<(\w+)[\w.]*?\.?(\w+) object at")
+FOLDER = re.compile(r"DataFolder\(path=(.+), fs=<(\w+)[\w.]*?\.?(\w+) object at")
+#: Characters of a setting; a Bloom filter or a list of a million domains is left out.
+SETTING = 100_000
 LISTED = re.compile(r"PIPELINE \S+\n((?:(?!\d{4}-).+\n)+)")
 
 
@@ -96,7 +98,12 @@ def read_run(path: str) -> Run:
     Every ``stats/RANK.json`` is read, since ``stats.json`` lacks what was complete before a run was
     resumed. Raises KitError when there is no ``executor.json``.
     """
-    root = get_datafolder(path)
+    try:
+        root = get_datafolder(path)
+    except (ImportError, OSError, ValueError) as error:
+        raise KitError(
+            f"{path} cannot be opened: {error}. Give a folder, or install its file system."
+        ) from error
     readers = [reader for name in _find_logs(root) if (reader := _StageReader(root, name)).plan]
     if not readers:
         raise KitError(
@@ -265,7 +272,8 @@ def _url(value: str) -> str:
     """The address of a folder, from how DataTrove prints it; "" for another value."""
     if not (found := FOLDER.match(value)):
         return ""
-    path, package, name = found.groups()
+    quoted, package, name = found.groups()
+    path = ast.literal_eval(quoted)
     if name == "LocalFileSystem":
         return path.rstrip("/")
     for protocol, known in known_implementations.items():
@@ -312,7 +320,8 @@ def _step(label: str, attributes: dict, total: Counter | None, seconds: float) -
     shown = min(known, key=len) if known else re.sub(r"^\W+", "", name)
     if shown in ("None", ""):
         shown = f"{kind if kind != 'other' else 'step'} without a name"
-    step = Step(shown, kind, seconds, settings=dict(attributes))
+    settings = {key: value for key, value in attributes.items() if len(str(value)) <= SETTING}
+    step = Step(shown, kind, seconds, settings=settings)
     if total is None:
         return step
     step.characters = total.get("doc_len")
@@ -339,7 +348,8 @@ def _piles(step: Step, total: Counter) -> list[Pile]:
     reasons[unnamed] += step.dropped - reasons.total()
     piles = [Pile(reason, number) for reason, number in reasons.most_common() if number > 0]
     if rare := piles[REASONS:]:
-        rare = [Pile(f"{len(rare)} rarer reasons", sum(pile.documents for pile in rare))]
+        number = sum(pile.documents for pile in rare)
+        rare = [Pile(f"{len(rare)} rarer reasons", number, missing="The page shows none of these.")]
     return piles[:REASONS] + rare
 
 

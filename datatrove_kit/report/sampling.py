@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Container, Iterator
@@ -68,8 +69,8 @@ class Reader:
 
     def read(self, output: Output) -> Iterator[Record]:
         """Documents of a folder; a file that cannot be read is named in ``faults``."""
-        folder = get_datafolder(output.url)
         try:
+            folder = get_datafolder(output.url)
             names = self._names(folder, output)
         except Exception as error:
             self.faults.append(f"{output.name} cannot be listed: {error!r}.")
@@ -97,8 +98,9 @@ class Reader:
             if inner.startswith(f"{output.url}/"):
                 prefix = inner.removeprefix(f"{output.url}/") + "/"
                 found = [name for name in found if not name.startswith(prefix)]
-        fits = [n for n in found if ".json" in n or n.endswith(".parquet")]
-        return [name for name in fits or found if not name.rpartition("/")[2].startswith(".")]
+        found = [name for name in found if not name.rpartition("/")[2].startswith(".")]
+        likely = [name for name in found if re.search(r"\.(jsonl|parquet)", name)]
+        return likely or [name for name in found if ".json" in name] or found
 
     def _lines(self, stream: IO[bytes], size: int, place: str) -> Iterator[tuple[str, Any, int]]:
         for number in count(1):
@@ -198,8 +200,12 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
     for step in steps:
         for pile in step.piles if id(step) not in written else []:
             pile.missing = "The step has no exclusion writer: nothing was written of these."
+    tasks = sum(stage.tasks for stage in run.stages)
+    saved = sum(len(stage.times) for stage in run.stages)
+    unsaved = f"Counts are of {saved:,} of {tasks:,} tasks: the others have saved no statistics."
     said = [
         *reader.said(),
+        *([unsaved] if saved < tasks else []),
         f"Up to {texts} texts of each reason and of each folder of kept documents are shown, drawn "
         f"by the seed {seed}, and of each text the first {SHOWN:,} characters.",
         "Lengths, languages and domains are of the documents that were looked at. Where a folder "

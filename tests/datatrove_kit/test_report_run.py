@@ -225,6 +225,7 @@ def test_of_a_run_that_failed_and_was_resumed(source, pages, tmp_path):
     (stage,) = (failed := make_report(str(out))).stages
     assert (stage.tasks, stage.complete, len(stage.times)) == (2, 1, 1)
     assert steps_of(failed)["JsonlReader"].kept == 200
+    assert "Counts are of 1 of 2 tasks: the others have saved no statistics." in failed.sampling
     flag.touch()
     start()
     (stage,) = (resumed := make_report(str(out))).stages
