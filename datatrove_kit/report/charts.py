@@ -82,8 +82,16 @@ def _axes(height: int) -> tuple[Figure, Axes]:
 def _compact(number: float, _: object = None) -> str:
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
-            return f"{number / size:.3g}{unit}"
+            return (
+                f"{number / size:.2g}{unit}"
+                if number < 100 * size
+                else f"{number / size:.0f}{unit}"
+            )
     return f"{number:.3g}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0f}%" if share >= 10 or not share else f"{share:.1f}%"
 
 
 def _label(text: str) -> str:
@@ -141,11 +149,6 @@ def spread(distribution: Distribution, name: str) -> Markup:
     """Kept beside dropped documents of the sample, each as a share of its own."""
     sides = {"kept": distribution.kept, "dropped": distribution.dropped}
     keys = list({**distribution.kept, **distribution.dropped})
-    if distribution.kind == "histogram":
-        keys.sort(key=float)
-    else:
-        total = {key: sum(side.get(key, 0) for side in sides.values()) for key in keys}
-        keys = sorted(keys, key=total.get, reverse=True)[:BARS]
     shares = {
         side: [100 * counts.get(key, 0) / max(1, sum(counts.values())) for key in keys]
         for side, counts in sides.items()
@@ -168,11 +171,11 @@ def spread(distribution: Distribution, name: str) -> Markup:
             axes.grid(axis="y", linewidth=0.8)
             axes.set_axisbelow(True)
         else:
-            figure, axes = _axes(48 + 32 * len(keys))
+            figure, axes = _axes(48 + 30 * len(keys))
             for place, (side, look) in enumerate(looks.items()):
                 rows = [row + 0.36 * place for row in range(len(keys))]
                 bars = axes.barh(rows, shares[side], height=0.32, label=side, **look)
-                axes.bar_label(bars, [f"{share:.3g}%" for share in shares[side]], padding=4)
+                axes.bar_label(bars, [_percent(share) for share in shares[side]], padding=4)
             axes.set_yticks([row + 0.18 for row in range(len(keys))], [_label(k) for k in keys])
             axes.invert_yaxis()
             axes.spines[["bottom"]].set_visible(False)

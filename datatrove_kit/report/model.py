@@ -138,4 +138,5 @@ class Report:
     tokens: list[Tokens]
     sampling: list[str]  # how the texts were drawn, in sentences
     comparison: Comparison | None = None
+    read: int | None = None  # documents of the input, each counted once, where that can be told
     facts: list[tuple[str, str]] = field(default_factory=list)  # such as ("finished", "2026-11-26")

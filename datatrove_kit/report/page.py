@@ -15,8 +15,8 @@ from markupsafe import Markup
 from datatrove_kit.report import charts
 from datatrove_kit.report.escape import boxed
 from datatrove_kit.report.model import Cluster, Report, Text, Tokens
+from datatrove_kit.report.sampling import SHOWN
 
-SHOWN = 4000  # characters of a text; the page says so where it cuts
 LONGEST = 300  # characters of any other string: an id, a value, a reason
 LOOKS = 4  # of marks and of tokens, in the style sheet
 
@@ -71,7 +71,9 @@ def _hash(text: str) -> str:
 
 
 def _read(report: Report) -> int | None:
-    """Documents that came in: of the first step that counts some."""
+    """Documents that came in, as the report says, or as the first step that counts some."""
+    if report.read is not None:
+        return report.read
     for stage in report.stages:
         for step in stage.steps:
             count = step.kept if step.got is None else step.got
