@@ -14,10 +14,12 @@ from typing import Any
 
 import datatrove.pipeline
 from datatrove.io import DataFolder, get_datafolder
+from datatrove.utils.typeshelper import Languages
 from fsspec.registry import known_implementations
 
 import datatrove_kit
 from datatrove_kit.errors import KitError
+from datatrove_kit.fast.words import PieceTokenizer
 from datatrove_kit.report.model import Pile, Stage, Step, Task
 
 #: What a step is, by the type that stands before its name in the statistics.
@@ -44,6 +46,8 @@ UNNAMED = {
 NO_REASON = set(UNNAMED.values())
 #: Reasons of a step that stand for themselves; rarer ones are put together.
 REASONS = 30
+#: What the kit's fast steps have in place of a language.
+ENGLISH = f"<{PieceTokenizer.__module__}.{PieceTokenizer.__name__} object"
 #: Tasks of a stage whose logs are looked at, the slowest, and bytes of each log.
 LOGS, LOG_BYTES = 10, 1 << 16
 FOLDER = re.compile(r"DataFolder\(path=(.+), fs=<(\w+)[\w.]*?\.?(\w+) object at")
@@ -321,6 +325,8 @@ def _step(label: str, attributes: dict, total: Counter | None, seconds: float) -
     if shown in ("None", ""):
         shown = f"{kind if kind != 'other' else 'step'} without a name"
     settings = {key: value for key, value in attributes.items() if len(str(value)) <= SETTING}
+    if ENGLISH in str(settings.get("language")):
+        settings["language"] = Languages.english
     step = Step(shown, kind, seconds, settings=settings)
     if total is None:
         return step
