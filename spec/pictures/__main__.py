@@ -4,7 +4,8 @@
     python spec/pictures 01 05        these lessons
     python spec/pictures --again 01   from the run that is there, without a new one
 
-The runs are in output/pictures, the pictures in spec/images. A few minutes.
+The runs are in output/pictures, the pictures in spec/images. A few minutes. With lesson 02 comes
+spec/images/report.png, the report of its run in Chromium, where there is one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from screenshot import shoot
 
 REPO = Path(__file__).resolve().parents[2]
 RUNS = REPO / "output" / "pictures"
@@ -70,6 +73,8 @@ def main() -> None:
             print(script.stem, flush=True)
             run, printed = lesson(script, options.again)
             importlib.import_module(f"draw_{number}").draw(run, printed)
+            if number == "02":
+                shoot(run, "dup_line_frac", "report")
 
 
 if __name__ == "__main__":
