@@ -67,7 +67,7 @@ def mark(
                 marks, note = measure(text, settings, metadata or {}, *match.groups())
             except NotMeasured as why:
                 return [], str(why)
-            except KeyError:
+            except (LookupError, TypeError, ValueError):
                 return [], ""
             return _joined(marks, len(text) if shown is None else shown), note
     return [], ""
