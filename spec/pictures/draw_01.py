@@ -42,7 +42,7 @@ def draw(run: Path, stdout: str) -> None:
         text(axes, x + 39.5, 51, names[task][number // 4], ha="center", family="monospace")
         text(axes, x + 39.5, 68, f"task {task}", ha="center", color=edge, weight="bold")
 
-    text(axes, 16, 122, "The run: two workers, each with one task at a time", weight="bold")
+    text(axes, 16, 122, "The run: two workers; one that is free takes the next task", weight="bold")
     facts = {}
     for lane, worker in enumerate(LANES):
         top = 142 + lane * 112

@@ -90,14 +90,14 @@ def draw(run: Path, stdout: str) -> None:
 
     arrow(axes, (139, 245), (139, 331), colour=ORANGE, dashed=True)
     arrow(axes, (500, 155), (500, 331), colour=ORANGE, dashed=True)
-    box(axes, 16, 332, 496, 64, fill=ORANGE_SOFT, edge=ORANGE, dashed=True)
+    box(axes, 16, 332, 496, 68, fill=ORANGE_SOFT, edge=ORANGE, dashed=True)
     text(axes, 28, 352, "removed/", family="monospace", weight="bold")
     text(axes, 28, 376, "what each filter dropped, with the reason")
     text(axes, 500, 352, f"{funnel['minhash'][1]} near duplicates", ha="right")
-    box(axes, 528, 332, 176, 64, fill=GREEN_SOFT, edge=GREEN)
-    text(axes, 540, 346, "dataset/", family="monospace", weight="bold")
-    text(axes, 540, 365, f"{funnel['minhash'][2]} documents, the card")
-    text(axes, 540, 383, f"{tokens} tokens")
+    box(axes, 528, 332, 176, 68, fill=GREEN_SOFT, edge=GREEN)
+    text(axes, 540, 348, "dataset/", family="monospace", weight="bold")
+    text(axes, 540, 367, f"{funnel['minhash'][2]} documents, the card")
+    text(axes, 540, 386, f"{tokens} tokens")
     save(
         made,
         "08_stages",
