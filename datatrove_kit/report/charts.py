@@ -107,15 +107,17 @@ def step_times(stages: list[Stage], name: str) -> Markup:
     """Seconds of the slowest steps, summed over all tasks."""
     steps = [(step.seconds, stage.name, step.name) for stage in stages for step in stage.steps]
     steps = sorted(steps, reverse=True)[:BARS][::-1]
-    labels = [_label(step) for _, _, step in steps]
-    if len(stages) > 1:
-        labels = [f"{label}\n{_label(steps[i][1])}" for i, label in enumerate(labels)]
     title = "Seconds by step, all tasks together"
     with rc_context(STYLE):
-        figure, axes = _axes(44 + (36 if len(stages) > 1 else 24) * len(steps))
+        many = len(stages) > 1
+        figure, axes = _axes(44 + (38 if many else 24) * len(steps))
         drawn = axes.barh(range(len(steps)), [s for s, *_ in steps], height=0.62, color=KEPT)
         axes.bar_label(drawn, [_compact(seconds) for seconds, *_ in steps], padding=4)
-        axes.set_yticks(range(len(steps)), labels)
+        names = [_label(step) for _, _, step in steps]
+        axes.set_yticks(range(len(steps)), names, va="bottom" if many else "center")
+        for row, (_, stage, _) in enumerate(steps if many else ()):
+            place = {"xytext": (-3.5, -1), "textcoords": "offset points"}
+            axes.annotate(_label(stage[::-1])[::-1], (0, row), ha="right", va="top", **place)
         axes.spines[["bottom"]].set_visible(False)
         axes.set_xticks([])
         axes.margins(x=0.16)

@@ -99,6 +99,8 @@ def _share(part: int | None, whole: int | None) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms" if seconds >= 0.001 or not seconds else "<1 ms"
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, seconds = divmod(round(seconds), 60)
