@@ -40,23 +40,18 @@ class Fingerprint:
     """
 
     def __init__(self, folder: Path):
-        self.folder = os.path.abspath(folder)
-        self.own: dict[str, dict[str, Any]] = {"constants": {}, "code": {}, "files": {}}
+        self.folder, self.own = os.path.abspath(folder), {}
         self._path: list[int] = []
 
     def of(self, stages: Iterable[PipelineExecutor], inputs: dict[str, dict[str, int]]) -> dict:
         """The record, as JSON has it; ``inputs`` are the files of each reader, with their sizes."""
-        versions = {d.name: d.version for d in distributions() if d.name in PACKAGES}
-        record = {
-            "tasks": {f"tasks of {label(s, self.folder)}": s.world_size for s in stages},
-            "steps": {
-                step_name(stage, number, self.folder): self.value(step)
-                for stage in stages
-                for number, step in enumerate(stage.pipeline, 1)
-            },
-            "input": inputs,
-            "versions": {"python": "{}.{}".format(*sys.version_info), **versions},
-        }
+        record = {f"version of {d.name}": d.version for d in distributions() if d.name in PACKAGES}
+        record["version of python"] = "{}.{}".format(*sys.version_info)
+        for stage in stages:
+            record[f"tasks of {label(stage, self.folder)}"] = stage.world_size
+            for number, step in enumerate(stage.pipeline, 1):
+                name, value = step_name(stage, number, self.folder), self.value(step)
+                record[name] = value | inputs[name] if name in inputs else value
         return json.loads(json.dumps(record | self.own))
 
     def value(self, value: Any) -> Any:
@@ -70,15 +65,14 @@ class Fingerprint:
             return found
         if isinstance(found, list):  # in some order, as DataTrove makes tuples of sets
             text = json.dumps(sorted(map(json.dumps, found)))
-        return f"#{_hash(text)}"
+        return _hash(text)
 
     def _value(self, value: Any) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
             return value
+        value = value.resolve_paths("") if isinstance(value, DataFolder) else value
         if isinstance(value, (str, os.PathLike)):
             return self._text(os.fspath(value))
-        if isinstance(value, DataFolder):
-            return self._text(value.resolve_paths(""))
         if isinstance(value, Mapping):
             return {str(self.value(key)): self.value(value[key]) for key in value}
         if isinstance(value, (set, frozenset)):
@@ -115,16 +109,16 @@ class Fingerprint:
         if f"{path}/".startswith(f"{self.folder}/"):
             return os.path.normpath(f"the run's folder/{os.path.relpath(path, self.folder)}")
         if os.path.isfile(path):
-            self.own["files"][text] = _hash(Path(path).read_bytes())
+            self.own[text] = _hash(Path(path).read_bytes())
         return text
 
     def _own(self, thing: types.FunctionType | type) -> Any:
         """The name of a function or class; if it is the user's own, its code is taken up."""
-        name, code = _name(thing), self.own["code"]
-        made_of: list = [self._own(base) for base in getattr(thing, "__bases__", ())]
-        if _is_installed(thing) or name in code:
+        name = _name(thing)
+        code, made_of = f"the code of {name}", [*map(self._own, getattr(thing, "__bases__", ()))]
+        if _is_installed(thing) or code in self.own:
             return name
-        code[name] = ""  # for one that refers to itself
+        self.own[code] = ""  # for one that refers to itself
         if isinstance(thing, type):
             for key, part in vars(thing).items():
                 part = getattr(part, "__func__", getattr(part, "fget", part))
@@ -135,9 +129,9 @@ class Fingerprint:
             held = [thing.__code__, *cells, thing.__defaults__, thing.__kwdefaults__]
             made_of += map(self.value, held)
             self._refer(thing.__code__, thing.__globals__)
-        code[name] = _hash(json.dumps(made_of))
+        self.own[code] = _hash(json.dumps(made_of))
         # Two lambdas of a function have one name.
-        return [name, code.pop(name)] if name.endswith("<lambda>") else name
+        return [name, self.own.pop(code)] if name.endswith("<lambda>") else name
 
     def _refer(self, code: types.CodeType, names: Mapping[str, Any]) -> None:
         """Take up the functions, classes and constants of the user's that code refers to."""
@@ -146,7 +140,7 @@ class Fingerprint:
             if not isinstance(value, types.ModuleType):
                 found = self.value(value)
                 if not isinstance(inspect.unwrap(value), (types.FunctionType, type)):
-                    self.own["constants"][name] = found
+                    self.own[name] = found
             elif not _is_installed(value):
                 self._refer(code, vars(value))
         for constant in code.co_consts:
@@ -170,22 +164,20 @@ def differences(before: Mapping, now: Mapping, within: str = "") -> Iterator[str
     """What changed between the records of two runs, in words."""
     for name in {**before, **now}:
         old, new = before.get(name), now.get(name)
-        where = f"{name} of {within}" if within.startswith("step ") else name
+        where = f"{name} of {within}" if within else name
         if isinstance(old, dict) and isinstance(new, dict):
             yield from differences(old, new, name)
-        elif old == new:
-            continue
-        elif isinstance(old or new, dict) or (None in (old, new) and "." in name):
+        elif None in (old, new) and ("." in name or not within) and old != new:
             yield f"{where} is {'new' if old is None else 'gone'}"
-        elif within in ("code", "files") or "#" in (f"{old}"[:1], f"{new}"[:1]):
-            yield f"{'the code of ' if within == 'code' else ''}{where} was changed"
-        else:
+        elif "#" in (f"{old}"[:1], f"{new}"[:1]) and old != new:
+            yield f"{where} was changed"
+        elif old != new:
             yield f"{where} was {old!r}, is {new!r}"
 
 
 def _hash(content: str | bytes) -> str:
     content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
-    return hashlib.sha256(content).hexdigest()[:12]
+    return f"#{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def _name(named: types.FunctionType | type) -> str:

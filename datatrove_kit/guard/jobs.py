@@ -25,20 +25,12 @@ SLURM_SAYS = [
     re.compile(r"^([^\n]*(?:No such file|not found)[^\n]*)", re.M),
     re.compile(r"^srun: error: ([^\n]+)", re.M),
 ]
-#: Reasons for which Slurm lets a job wait and that no waiting ends, with what mends them.
-NEVER = {
-    "PartitionTimeLimit": "its time is more than the partition allows: give less, or another one",
-    "PartitionNodeLimit": "the partition has too few nodes of this size: ask for less, or another",
-    "PartitionDown": "its partition is down: name another one",
-    "PartitionInactive": "its partition is inactive: name another one",
-    "BadConstraints": "no node has what sbatch_args ask for",
-    "InvalidAccount": "the account in sbatch_args is not known",
-    "InvalidQOS": "its qos is not known",
-    "AssocMaxWallDurationPerJobLimit": "its time is more than your account allows",
-    "QOSMaxWallDurationPerJobLimit": "its time is more than its qos allows",
-    "AssocMaxCpuPerJobLimit": "it asks for more CPUs than your account allows",
-    "AssocMaxMemPerJob": "it asks for more memory than your account allows",
-}
+#: Reasons for which Slurm lets a job wait and that no waiting ends.
+NEVER = (
+    "PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive",
+    "BadConstraints", "InvalidAccount", "InvalidQOS", "AssocMaxWallDurationPerJobLimit",
+    "QOSMaxWallDurationPerJobLimit", "AssocMaxCpuPerJobLimit", "AssocMaxMemPerJob",
+)  # fmt: skip
 
 
 @dataclass
@@ -64,10 +56,9 @@ class Stage:
     def of(cls, executor: PipelineExecutor, folder: Path) -> Stage:
         """The stage that an executor is, before it is submitted."""
         logs = label(executor, folder)
-        if not hasattr(executor, "slurm_logs_folder"):
-            return cls(logs, logs, logs, executor.world_size)
-        slurm_logs = os.path.relpath(os.path.realpath(executor.slurm_logs_folder), folder.resolve())
-        return cls(executor.job_name, logs, slurm_logs, executor.tasks)
+        of_slurm = getattr(executor, "slurm_logs_folder", executor.logging_dir.path)
+        slurm_logs = os.path.relpath(os.path.realpath(of_slurm), folder.resolve())
+        return cls(getattr(executor, "job_name", logs), logs, slurm_logs, executor.world_size)
 
     def why_failed(self, folder: Path, rank: int, outcome: str = "") -> tuple[str, Path]:
         """The error of a task that failed, and the log that shows it: its own, or its job's.

@@ -17,8 +17,6 @@ from multiprocess.pool import IMapIterator
 
 #: How long a pool must have lacked a worker before the run is ended, and how long that may take.
 POLL_SECONDS, SURE_SECONDS, GRACE_SECONDS = 0.2, 1.0, 10
-#: Those that this process is in; the innermost one watches.
-_supervisions: list[threading.Event] = []
 
 
 class Stopped(BaseException):
@@ -81,8 +79,6 @@ def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
     def watch():
         run, workers, changed = None, set(), None
         while not (done.wait(POLL_SECONDS) or stopped):
-            if _supervisions[-1] is not done:
-                continue
             waiting = _waiting_run(main)
             now = {p.pid for p in multiprocess.active_children() if "PoolWorker" in p.name}
             # At the end of a run its workers go, and others come with the next run.
@@ -108,14 +104,12 @@ def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
     watcher = threading.Thread(target=watch, daemon=True)
-    _supervisions.append(done)
     watcher.start()
     try:
         yield
     finally:
         done.set()
         watcher.join()
-        _supervisions.remove(done)
         for signum, handler in before.items():
             signal.signal(signum, handler)
 

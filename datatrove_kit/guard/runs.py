@@ -264,7 +264,7 @@ class _Run:
         """Run or submit the stages, check each, and conclude."""
         try:
             for stage in self.stages:
-                tasks.guard(stage)
+                stage._run_for_rank = partial(tasks.run_task, stage)
             counts = self._submit(wait) if self.on_slurm else list(map(self._here, self.stages))
             if counts is not None:
                 self._conclude()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
@@ -88,16 +87,14 @@ def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
         script += shlex.join(["python", "-c", CHECK, NEEDED, probe.name])
         words += ["--job-name=preflight", "bash", "-c", script]
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=2 * CHECK_SECONDS)
-            said, code = done.stderr.strip()[-500:], done.returncode
-        except subprocess.TimeoutExpired:
-            said, code = "Unable to allocate immediately", 1
-    if "Unable to allocate" in said and "immediate" in said.lower():
-        print("the cluster is busy; folder and environment are not checked", file=sys.stderr)
-    elif code:
-        raise KitError(f"a small job was refused, or failed on a compute node: {said}{ARGUMENTS}")
-    else:
-        print(done.stdout.splitlines()[-1], file=sys.stderr)
+            found = command(*words, timeout=2 * CHECK_SECONDS).splitlines()[-1]
+        except KitError as error:
+            said = str(error)
+            if "gave no answer" not in said and "immediate" not in said.lower():
+                what = "a small job was refused, or failed on a compute node"
+                raise KitError(f"{what}: {said[-500:]}{ARGUMENTS}") from None
+            found = "the cluster is busy; folder and environment are not checked"
+    print(found, file=sys.stderr)
 
 
 def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str]:
@@ -114,18 +111,11 @@ def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str
 
     def launch(contents: str, retriever: Callable, *args: str) -> str:
         job = datatroves(contents, retriever, *args)
-        for stage, executor in zip(stages, executors, strict=True):
-            logs = (folder / stage.logs).resolve()
-            if f"{logs}/executor.pik" in contents:
-                ranks = json.loads((logs / "ranks_to_run.json").read_text())
-                most = executor.max_array_size if executor.max_array_size > 0 else len(ranks)
-                of_this = ranks[len(stage.arrays) * most * executor.tasks_per_job :]
-                for place, rank in enumerate(of_this[: most * executor.tasks_per_job]):
-                    stage.elements[f"{rank}"] = f"{job}_{place // executor.tasks_per_job}"
-                stage.arrays.append(job)
-                job = ":".join(stage.arrays)
-            elif f"{logs}/stats.json" in contents:
-                stage.merge = job
+        if args:
+            stage.arrays.append(job)
+            job = ":".join(stage.arrays)
+        else:
+            stage.merge = job
         record.write_record(folder, stages)
         return job
 
@@ -134,7 +124,14 @@ def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str
     # takes these along only when told to, and the tasks would end in a NameError.
     dill.settings["recurse"] = True
     try:
-        executors[-1].launch_job()
+        for stage, executor in zip(stages, executors, strict=True):
+            ranks = executor.get_incomplete_ranks()
+            executor.launch_job()
+            most = executor.max_array_size if executor.max_array_size > 0 else len(ranks)
+            for place, rank in enumerate(ranks):
+                array, index = divmod(place // executor.tasks_per_job, most)
+                stage.elements[f"{rank}"] = f"{stage.arrays[array]}_{index}"
+        record.write_record(folder, stages)
     except BaseException as error:
         _cancel(jobs_of(folder))
         if isinstance(error, subprocess.CalledProcessError):
@@ -151,28 +148,20 @@ def _cancel(jobs: list[str]) -> None:
 
 
 def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
-    """Follow the jobs of the run in a folder to their end, with the tasks done on stderr.
+    """Follow the jobs of the run in a folder to their end.
 
     What can no longer run is cancelled. Raises KitError that names a task that failed, and its log.
     """
-    jobs, shown = jobs_of(folder), ""
-    while True:
-        waiting = record.in_queue(jobs)
-        missing = [executor.get_incomplete_ranks() for executor in executors]
-        both = zip(executors, missing, strict=True)
-        done = [f"{e.job_name} {e.tasks - len(ranks)}/{e.tasks}" for e, ranks in both]
-        if (progress := "  ".join(done)) != shown:
-            print(progress, file=sys.stderr)
-            shown = progress
-        stuck = [n for n, why in waiting.items() if "DependencyNeverSatisfied" in why]
+    jobs = jobs_of(folder)
+    while waiting := record.in_queue(jobs).values():
         # Only what depends on a failed job directly is marked so; the rest waits for ever.
-        held = [n for n, why in waiting.items() if "PENDING Dependency" in why]
-        if not waiting or (stuck and len(held) == len(waiting)):
+        stuck = any("DependencyNeverSatisfied" in why for why in waiting)
+        if stuck and all("PENDING Dependency" in why for why in waiting):
+            _cancel(jobs)
             break
         time.sleep(POLL_SECONDS)
-    _cancel(jobs if stuck else [])
-    for stage, ranks in zip(record.stages_in(folder), missing, strict=True):
-        if ranks:
+    for stage, executor in zip(record.stages_in(folder), executors, strict=True):
+        if ranks := executor.get_incomplete_ranks():
             outcome = record.outcomes(jobs).get(stage.elements.get(f"{ranks[0]}", ""), "")
             why, log = stage.why_failed(folder, ranks[0], outcome)
             raise KitError(

@@ -68,12 +68,8 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def guard(executor: PipelineExecutor) -> None:
-    """Make the tasks of an executor claim, clean and check; here or where Slurm unpickles it."""
-    executor._run_for_rank = partial(_run_task, executor)
-
-
-def _run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
+def run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
+    """Claim a task, clean up, run and check it; here or where Slurm unpickles the executor."""
     belong_to_parent()
     # On several nodes the first one alone claims and completes a task.
     if executor.is_rank_completed(rank) or kwargs.get("node_rank", -1) > 0:

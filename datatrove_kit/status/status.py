@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from fasteners import InterProcessReaderWriterLock
@@ -23,6 +22,7 @@ from datatrove_kit.guard.jobs import (
 from datatrove_kit.guard.runs import FINDINGS, SUCCESS
 from datatrove_kit.guard.tasks import COMPLETIONS, LOCK, OWNERS
 
+IN_VAIN = tuple(f"PENDING {reason}" for reason in NEVER)
 STATES = ("complete", "failed", "running", "waiting")
 #: Failed tasks that are shown, and characters of each error.
 SHOWN, WIDTH = 10, 100
@@ -107,21 +107,10 @@ def _on_slurm(queued: str | None, outcome: str | None, has_log: bool) -> tuple[s
 
 def _here(folder: Path, claim: Path, alive: bool) -> tuple[str, str]:
     """Of a task without Slurm; what was claimed before the run was resumed waits again."""
-    claimed = claim.exists()
-    if alive and claimed and claim.stat().st_mtime >= (folder / LOCK).stat().st_mtime:
-        return "running", ""
-    if claimed and not alive:
-        return "failed", ""
+    lock = folder / LOCK
+    if claim.exists() and not (alive and claim.stat().st_mtime < lock.stat().st_mtime):
+        return "running" if alive else "failed", ""
     return "waiting", "for a worker" if alive else "the run has stopped"
-
-
-def _never(queued: Iterable[str]) -> list[str]:
-    """What mends the reasons for which Slurm will never start any of these jobs, if so."""
-    found = [
-        next((f"{r}: {fix}" for r, fix in NEVER.items() if why.startswith(f"PENDING {r}")), "")
-        for why in queued
-    ]
-    return found if all(found) else []
 
 
 def _next(folder: Path, states: Counter, queue: dict[str, str], alive: bool) -> str:
@@ -129,15 +118,16 @@ def _next(folder: Path, states: Counter, queue: dict[str, str], alive: bool) -> 
         return "nothing, the run is whole."
     moving = [name for name, why in queue.items() if not why.startswith("PENDING Dependency")]
     mend = "mend the cause, " if states["failed"] else ""
+    cancel = f"scancel {' '.join(jobs_of(folder))}"
     if moving or (queue and not mend) or (alive and not queue):
-        if reasons := _never(queue[name] for name in moving):
-            cancel = f"scancel {' '.join(jobs_of(folder))}"
-            return f"{reasons[0]}. Mend it, {cancel}, and run it again with resume=True."
-        if moving and all(queue[name] == "PENDING BeginTime" for name in moving):
+        reasons = {queue[name] for name in moving}
+        if reasons and all(why.startswith(IN_VAIN) for why in reasons):
+            what = f"Slurm will never start what waits for {min(reasons).split()[1]}: mend it"
+            return f"{what}, {cancel}, run it again with resume=True."
+        if reasons == {"PENDING BeginTime"}:
             return f"wait two minutes, or: scontrol update JobId={moving[0]} StartTime=now"
         return f"{mend}wait, and look again."
-    if queue:
-        mend += f"scancel {' '.join(jobs_of(folder))}, "
+    mend += f"{cancel}, " if queue else ""
     findings = folder / FINDINGS
     if not mend and not states["waiting"] and findings.exists():
         return json.loads(findings.read_text()).get("error", "run it again with resume=True.")

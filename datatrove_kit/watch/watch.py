@@ -122,12 +122,12 @@ def _watch(executors: Sequence, folder: Path, jobs: list[str], last: str) -> Non
             print(progress, file=sys.stderr)
             shown = progress
         why = {state.partition(" ")[2] for state in waiting.values()}
-        never = [(n, mend) for n, mend in NEVER.items() if any(w.startswith(n) for w in why)]
+        never = [reason for reason in NEVER if any(w.startswith(reason) for w in why)]
         if never and all(w.startswith((*NEVER, "Dependency")) for w in why):
             subprocess.run(["scancel", *jobs, last], capture_output=True, timeout=30)
             raise KitError(
-                f"Slurm would never start what is left: {never[0][0]}, {never[0][1]}. The jobs are "
-                "cancelled. Mend it, and run it again with resume=True."
+                f"Slurm would never start what is left: {never[0]}. The jobs are cancelled. "
+                "Mend it, and run it again with resume=True."
             )
         if "DependencyNeverSatisfied" in why:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.metadata
 import io
 import json
 import random
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,8 +30,15 @@ from warcio.warcwriter import WARCWriter
 
 from datatrove_kit import KitError, guard
 from datatrove_kit.guard.fingerprint import Fingerprint, differences
-from datatrove_kit.guard.tasks import LOCK, alone_in, examine, files_of, rank_of, read_back
-from datatrove_kit.guard.tasks import guard as guarded
+from datatrove_kit.guard.tasks import (
+    LOCK,
+    alone_in,
+    examine,
+    files_of,
+    rank_of,
+    read_back,
+    run_task,
+)
 from datatrove_kit.readers import tolerant
 
 NOISE = random.Random(0)
@@ -162,7 +171,7 @@ def executor(tmp_path, *more, writer=JsonlWriter) -> LocalPipelineExecutor:
         workers=1,
         logging_dir=str(tmp_path / "logs"),
     )
-    guarded(made)
+    made._run_for_rank = partial(run_task, made)
     return made
 
 
@@ -384,18 +393,24 @@ def test_a_file_that_an_argument_names_counts(tmp_path):
     assert change == f"{words} was changed"
 
 
-def test_changes_of_input_and_versions_are_named():
-    before = {
-        "input": {"step 1 (A) of logs": {"a.jsonl": 10, "b.jsonl": 20}},
-        "versions": {"x": "1"},
-    }
-    now = {"input": {"step 1 (A) of logs": {"a.jsonl": 11, "c.jsonl": 5}}, "versions": {"x": "2"}}
-    assert list(differences(before, before)) == []
-    assert list(differences(before, now)) == [
-        "a.jsonl of step 1 (A) of logs was 10, is 11",
-        "b.jsonl of step 1 (A) of logs is gone",
-        "c.jsonl of step 1 (A) of logs is new",
-        "x was '1', is '2'",
+def test_changes_of_input_and_versions_are_named(tmp_path, monkeypatch):
+    made = LocalPipelineExecutor(
+        [JsonlReader(str(tmp_path))], logging_dir=str(tmp_path / "run/logs")
+    )
+    found, name = [], "step 1 (JsonlReader) of logs"
+    for version, files in (
+        ("1", {"a.jsonl": 10, "b.jsonl": 20}),
+        ("2", {"a.jsonl": 11, "c.gz": 5}),
+    ):
+        monkeypatch.setattr(importlib.metadata.Distribution, "version", version)
+        found.append(Fingerprint(tmp_path / "run").of([made], {name: files}))
+    assert list(differences(found[0], found[0])) == []
+    changes = list(differences(*found))
+    assert "version of datatrove was '1', is '2'" in changes
+    assert [change for change in changes if "version" not in change] == [
+        f"a.jsonl of {name} was 10, is 11",
+        f"b.jsonl of {name} is gone",
+        f"c.gz of {name} is new",
     ]
 
 

@@ -79,7 +79,10 @@ def test_of_no_run(tmp_path):
 @pytest.mark.parametrize(
     ("reasons", "words"),
     [
-        (["PENDING PartitionTimeLimit", "PENDING Dependency"], "the partition allows: give less"),
+        (
+            ["PENDING PartitionTimeLimit", "PENDING Dependency"],
+            "never start what waits for PartitionTimeLimit",
+        ),
         (["PENDING Priority", "PENDING PartitionTimeLimit"], "wait, and look again."),
     ],
 )
@@ -87,4 +90,4 @@ def test_waiting_in_vain_is_not_called_waiting(reasons, words, tmp_path):
     queue = {f"{number}_0": reason for number, reason in enumerate(reasons, 7)}
     found = _next(tmp_path, Counter(waiting=2), queue, alive=False)
     assert words in found
-    assert ("scancel" in found) == ("give less" in found)
+    assert ("scancel" in found) == ("never" in found)
