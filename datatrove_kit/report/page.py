@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from datatrove_kit.report import charts
+from datatrove_kit.report.duplicates import differences
 from datatrove_kit.report.escape import boxed
 from datatrove_kit.report.model import Cluster, Report, Text, Tokens
 from datatrove_kit.report.sampling import SHOWN
@@ -57,7 +58,7 @@ def render(report: Report) -> str:
         read=_read(report),
         shown=SHOWN,
         charts=charts,
-        differences=_differences,
+        sides=_sides,
         style=Markup(style),
         script=Markup(script),
         policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
@@ -145,14 +146,25 @@ def _body(text: Text) -> Markup:
     return Markup("").join(parts)
 
 
-def _differences(cluster: Cluster) -> list[Markup]:
-    """The kept and the removed texts of a cluster."""
-    kept = [cluster.kept] if cluster.kept else []
-    return (
-        [Markup(""), *map(_body, cluster.removed)]
-        if not kept
-        else [*map(_body, [*kept, *cluster.removed])]
-    )
+def _sides(cluster: Cluster) -> list[tuple[str, Text, Markup]]:
+    """The texts of a cluster with what became of each; the first beside the second, the others
+    beside the first."""
+    texts = [("removed", text) for text in cluster.removed]
+    if cluster.kept:
+        texts.insert(0, ("kept", cluster.kept))
+    parts = {
+        "same": Markup("{}"),
+        "only here": Markup('<span class="only">{}</span>'),
+        "not compared": Markup('<span class="beyond" title="not compared">{}</span>'),
+    }
+    sides = []
+    for place, (fate, text) in enumerate(texts):
+        other = texts[0 if place else min(1, len(texts) - 1)][1]
+        cut = any(len(each.text[:SHOWN]) < each.characters for each in (text, other))
+        found, _ = differences(text.text[:SHOWN], other.text[:SHOWN], cut)
+        body = Markup("").join(parts[kind].format(boxed(words)) for kind, words in found)
+        sides.append((fate, text, body))
+    return sides
 
 
 def _pieces(tokens: Tokens) -> Markup:

@@ -574,3 +574,18 @@ def test_marks_and_tokens(visit):
     pieces = tokens.locator(".token")
     assert pieces.all_text_contents()[5:8] == ["🙂", " <b>", "here"]
     assert pieces.nth(5).get_attribute("title") == "8582 247"
+
+
+def test_differences_of_duplicates(visit):
+    page = visit(javascript=False)
+    cluster = page.locator(".cluster").first
+    assert "14 documents in the cluster, 86.1% of the first one" in cluster.inner_text()
+    sides = [card.locator(".only").all_text_contents() for card in cluster.locator(".card").all()]
+    assert [" ".join("".join(side).split()) for side in sides] == [
+        "Nine pupils gutter in protest.",
+        "Eleven apprentices gutter.",
+    ]
+    assert cluster.locator(".tag").all_inner_texts() == ["kept", "removed"]
+    exact = page.locator(".cluster").nth(1)
+    assert "was kept is not among those that were looked at" in exact.inner_text()
+    assert exact.locator(".only").count() == 0 and exact.locator(".card .body").count() == 2
