@@ -11,7 +11,7 @@ from datatrove_kit.report.compare import compare
 from datatrove_kit.report.model import Report
 from datatrove_kit.report.page import render
 from datatrove_kit.report.run import read_run
-from datatrove_kit.report.sampling import draw
+from datatrove_kit.report.sampling import draw, find_clusters, in_pieces
 
 
 def write_report(
@@ -54,15 +54,16 @@ def make_report(folder: str, other: str | None = None, seed: int = 0) -> Report:
     run = read_run(folder)
     comparison = compare(run, read_run(other), seed) if other else None
     kept, distributions, said = draw(run, seed)
+    clusters, compared = find_clusters(run, seed)
     return Report(
         title=Path(run.path).name,
         folder=run.path,
         stages=run.stages,
         kept=kept,
         distributions=distributions,
-        clusters=[],
-        tokens=[],
-        sampling=[*said, *run.findings],
+        clusters=clusters,
+        tokens=in_pieces(run, seed),
+        sampling=[*said, *compared, *run.findings],
         comparison=comparison,
         facts=run.facts,
     )

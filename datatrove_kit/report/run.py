@@ -19,7 +19,6 @@ from fsspec.registry import known_implementations
 
 import datatrove_kit
 from datatrove_kit.errors import KitError
-from datatrove_kit.fast.words import PieceTokenizer
 from datatrove_kit.report.model import Pile, Stage, Step, Task
 
 #: What a step is, by the type that stands before its name in the statistics.
@@ -46,8 +45,8 @@ UNNAMED = {
 NO_REASON = set(UNNAMED.values())
 #: Reasons of a step that stand for themselves; rarer ones are put together.
 REASONS = 30
-#: What the kit's fast steps have in place of a language.
-ENGLISH = f"<{PieceTokenizer.__module__}.{PieceTokenizer.__name__} object"
+#: What the kit's fast steps have in place of a language, which is English.
+ENGLISH = "<datatrove_kit.fast.words."
 #: Tasks of a stage whose logs are looked at, the slowest, and bytes of each log.
 LOGS, LOG_BYTES = 10, 1 << 16
 FOLDER = re.compile(r"DataFolder\(path=(.+), fs=<(\w+)[\w.]*?\.?(\w+) object at")
@@ -65,12 +64,14 @@ class Output:
         name: seen from the folder of the run.
         steps: that write into it; of an exclusion writer the step that drops.
         documents: that these steps counted, over all tasks.
+        beside: of dropped documents the folders of those that the same stages kept.
     """
 
     url: str
     name: str
     steps: list[Step] = field(default_factory=list)
     documents: int = 0
+    beside: list[Output] = field(default_factory=list)
 
 
 @dataclass
@@ -123,6 +124,9 @@ def read_run(path: str) -> Run:
             output = found.setdefault(url, Output(url, reader.seen(url)))
             output.steps.append(step)
             output.documents += (step.kept if is_kept else step.dropped) or 0
+        for _, url, is_kept in reader.writes:
+            if not is_kept:
+                dropped[url].beside += [kept[u] for _, u, is_kept in reader.writes if is_kept]
     written = [id(step) for output in dropped.values() for step in output.steps]
     steps = [step for reader in readers for step in reader.stage.steps]
     again = {url for r in readers for url in r.reads if any(is_kept for _, _, is_kept in r.writes)}
@@ -325,7 +329,7 @@ def _step(label: str, attributes: dict, total: Counter | None, seconds: float) -
     if shown in ("None", ""):
         shown = f"{kind if kind != 'other' else 'step'} without a name"
     settings = {key: value for key, value in attributes.items() if len(str(value)) <= SETTING}
-    if ENGLISH in str(settings.get("language")):
+    if str(settings.get("language")).startswith(ENGLISH):
         settings["language"] = Languages.english
     step = Step(shown, kind, seconds, settings=settings)
     if total is None:

@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 import pyarrow.parquet as pq
 from datatrove.io import DataFolder, get_datafolder
 
+from datatrove_kit.report.duplicates import clusters
 from datatrove_kit.report.marks import mark
-from datatrove_kit.report.model import Distribution, Pile, Step, Text
+from datatrove_kit.report.model import Cluster, Distribution, Pile, Step, Text, Tokens
 from datatrove_kit.report.run import NO_REASON, Output, Run
+from datatrove_kit.report.tokens import find_tokenizer, in_tokens
 
 #: Files and bytes (after decompression) that are read of all folders together, and of each folder
 #: at most and at least.
@@ -34,6 +36,8 @@ FIELDS, VALUE = 30, 200
 #: Left edges of the bins for lengths, five to a power of ten.
 EDGES = [round(10 ** (k / 5)) for k in range(46)]
 BARS = 10
+#: Folders of duplicates, the largest, documents of each, and texts that are shown in tokens.
+CLUSTER_FOLDERS, CLUSTERS, TOKENIZED = 4, 10, 3
 TITLES = ("Characters of a document", "Language", "Domain")
 
 
@@ -185,6 +189,8 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
 
     Returns the piles of kept documents, distributions, and how the texts were drawn.
     """
+    if not run.kept and not run.dropped:
+        return [], [], ["The run has no folder of documents, so there are no texts to show."]
     reader, spread = Reader(run, seed), _Spread()
     steps = [step for stage in run.stages for step in stage.steps]
     kept = [(output.name, Pile("", output.documents)) for output in run.kept]
@@ -212,6 +218,42 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
         "was read in part, they are scaled to its number of documents.",
     ]
     return kept, spread.distributions(), said
+
+
+def find_clusters(run: Run, seed: int) -> tuple[list[Cluster], list[str]]:
+    """Some duplicates that a run removed with what it kept of them, and how many were looked at.
+
+    Of each folder that a deduplication removed into, a few documents are compared with those that
+    its stage kept.
+    """
+    found, said = [], []
+    folders = [one for one in run.dropped if one.documents and one.steps[0].kind == "dedup"]
+    for output in sorted(folders, key=lambda one: -one.documents)[:CLUSTER_FOLDERS]:
+        few = Smallest(CLUSTERS)
+        for record in Reader(run, seed).read(output):
+            if record.is_text:
+                few.offer(order(seed, record.place), record)
+        reader = Reader(run, seed)
+        kept = (record for one in output.beside or run.kept for record in reader.read(one))
+        kind = "exact" if "Exact" in output.steps[0].name else "near"
+        found += clusters(few.items(), kept, shown, kind)
+        said.append(
+            f"{len(few.heap)} of {output.documents:,} duplicates in {output.name} were compared "
+            f"with {reader.documents:,} kept documents."
+        )
+    return found, said
+
+
+def in_pieces(run: Run, seed: int) -> list[Tokens]:
+    """A few kept texts in tokens, if the run names a tokenizer that is on this machine."""
+    steps = [step.settings for stage in run.stages for step in stage.steps]
+    if not run.kept or not (tokenizer := find_tokenizer(steps, run.path)):
+        return []
+    few, reader = Smallest(TOKENIZED), Reader(run, seed)
+    for record in reader.read(run.kept[0]):
+        if record.is_text:
+            few.offer(order(seed, record.place), record)
+    return [in_tokens(*tokenizer, shown(record), record.text) for record in few.items()]
 
 
 def owners(output: Output) -> dict[str | None, tuple[Pile, Step | None]]:

@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.io import DataFolder
+from datatrove.pipeline import dedup
 from datatrove.pipeline.filters import LambdaFilter
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.stats import WordStats
+from datatrove.pipeline.tokens import TokensCounter
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from datatrove_kit.errors import KitError
 from datatrove_kit.report import make_report, write_report
@@ -433,3 +436,43 @@ def test_errors_say_what_to_do(run, source, tmp_path):
         with pytest.raises(KitError, match=r"cannot be written: .* --output FILE"):
             write_report(str(run), output=str(tmp_path / place))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def text_of(doc) -> str:
+    return doc.text
+
+
+def test_duplicates_and_tokens_of_a_run(source, pages, tmp_path):
+    """Documents that are given twice: ExactDedup removes one of each, and a tokenizer follows."""
+    out = tmp_path / "out"
+    twice = write(
+        tmp_path / "twice", [p | {"id": f"{p['id']}-{i}"} for p in pages for i in (1, 2)], 2
+    )
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["?", *WORDS])}, "?"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.save(str(tmp_path / "words.json"))
+    reader = JsonlReader(str(twice))
+    config = dedup.ExactDedupConfig(content_getter=text_of)
+    signatures = dedup.ExactDedupSignature(f"{out}/signatures", config, 1)
+    find = dedup.ExactFindDedups(f"{out}/signatures", f"{out}/found", config)
+    remove = dedup.ExactDedupFilter(f"{out}/found", config, JsonlWriter(f"{out}/removed"))
+    launch(out, reader, signatures, logs="logs/1")
+    launch(out, find, tasks=1, logs="logs/2")
+    launch(out, reader, remove, JsonlWriter(f"{out}/kept"), logs="logs/3")
+    count = TokensCounter(str(tmp_path / "words.json"))
+    launch(out, JsonlReader(f"{out}/kept"), count, JsonlWriter(f"{out}/counted"), logs="logs/4")
+    report = make_report(str(out))
+    assert [(name, pile.documents) for name, pile in report.kept] == [
+        ("counted", len({page["text"] for page in pages}))
+    ]
+    assert len(report.clusters) > 2
+    texts = {page["id"]: page["text"] for page in pages}
+    for cluster in report.clusters:
+        assert cluster.kind == "exact" and cluster.kept.place.startswith("kept/")
+        for text in [*cluster.removed, cluster.kept]:
+            assert text.text == texts[text.id[:-2]] == cluster.kept.text
+    assert len(report.tokens) == 3
+    for tokens in report.tokens:
+        split = [tokens.text.text[start:end] for start, end, _ in tokens.pieces]
+        assert split == texts[tokens.text.id[:-2]].split()
+        assert [number for *_, number in tokens.pieces] == [WORDS.index(w) + 1 for w in split]
