@@ -58,15 +58,15 @@ def pages(run: Path) -> dict[tuple[str, str], str]:
     return found
 
 
-def reasons(stdout: str, step: str) -> Iterator[tuple[str, str, str]]:
-    """Label of the row, name and pages of each reason that stands below a step in the funnel."""
+def reasons(stdout: str, step: str) -> Iterator[tuple[str, str]]:
+    """Name and pages of each reason that stands below a step in the table."""
     lines = stdout.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith(step))
     for line in lines[start + 1 :]:
         if not line.startswith("- "):
             return
         name, count = line.removeprefix("- ").split()
-        yield f"- {name}", name, count
+        yield name, count
 
 
 def draw(run: Path, stdout: str) -> None:
@@ -90,12 +90,13 @@ def draw(run: Path, stdout: str) -> None:
             text(axes, X + 34, y + 20, "pages without a text: galleries of pictures", color=MUTED)
             y += 20
         elif name == "LanguageFilter":
-            labels = {code: f"{folder}    {code}" for code in SHOWN}
-            rows = [(label, code, row(stdout, label)[0]) for code, label in labels.items()]
+            rows = [
+                (f"{folder}    {code}", row(stdout, f"{folder}    {code}")[0]) for code in SHOWN
+            ]
         else:
             rows = list(reasons(stdout, step))
-        for label, reason, count in rows:
-            y += 20
+        for label, count in rows:
+            y, reason = y + 20, label.removeprefix(f"{folder}    ")
             facts[label] = [count]
             text(axes, X + 24, y, count, ha="right", color=ORANGE)
             text(axes, X + 34, y, reason)
