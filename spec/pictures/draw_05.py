@@ -1,7 +1,8 @@
-"""Lesson 05: three copies of a text of the sample, on their way through the three stages."""
+"""Lesson 05: three copies of a text in the three stages, and a twin in the Bloom filter."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -9,11 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from datatrove.data import Document
 from datatrove.pipeline.dedup import ExactDedupConfig
+from datatrove.pipeline.dedup.bloom_filter import BloomFilterConfig
 from datatrove.pipeline.dedup.exact_dedup import get_sig_dtype
 from datatrove.pipeline.readers import JsonlReader
+from datatrove.utils.text import TextNormConfig, ngrams, simplify_text
+from matplotlib.patches import Rectangle
 from style import (
     BLUE,
     BLUE_SOFT,
+    LINE,
     MUTED,
     ORANGE,
     ORANGE_SOFT,
@@ -72,6 +77,11 @@ def document(signature: Signature) -> Document:
 
 
 def draw(run: Path, stdout: str) -> None:
+    draw_copies(run, stdout)
+    draw_twin(run)
+
+
+def draw_copies(run: Path, stdout: str) -> None:
     listed = three_copies(signatures(run))
     kept, *copies = listed[1:4]
     made, axes = diagram(408)
@@ -141,4 +151,96 @@ def draw(run: Path, stdout: str) -> None:
         "three become neighbours; the one of the highest priority comes first and stays. In the "
         "third stage two tasks find a place of theirs in their list and remove the document.",
         {"ExactDedupFilter, removed": [first, removed, last]},
+    )
+
+
+class Twin(NamedTuple):
+    """A text that differs from one before it in one word, and was dropped by the Bloom filter."""
+
+    before: list[str]
+    words: list[str]
+    changed: int  # index of the word
+    known: int
+    shingles: int
+
+
+def twin(run: Path) -> Twin:
+    """The first twin of the manifest with another word in the place of one, and no more."""
+    folder = sample("exact")
+    texts = {
+        doc.metadata["url"]: doc.text for doc in JsonlReader(str(folder), glob_pattern="*.jsonl*")()
+    }
+    kept = {doc.metadata["url"] for doc in JsonlReader(str(run / "kept/bloom"))()}
+    lines = folder.with_name("exact.manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    groups = defaultdict(dict)
+    for entry in map(json.loads, lines):
+        groups[entry["group"]].setdefault(entry["kind"], entry["url"])
+    size = BloomFilterConfig.n_grams
+    for group in groups.values():
+        first, almost = group.get("unique"), group.get("almost")
+        if not (first in kept and almost and almost not in kept):
+            continue
+        pair = [simplify_text(texts[url], TextNormConfig()).split() for url in (first, almost)]
+        before, words = (texts[url].split() for url in (first, almost))
+        same_length = len(before) == len(words) == len(pair[0]) == len(pair[1])
+        changed = [i for i, (a, b) in enumerate(zip(*pair, strict=False)) if a != b]
+        if same_length and len(changed) == 1:
+            seen, shingles = set(ngrams(pair[0], size)), list(ngrams(pair[1], size))
+            known = sum(shingle in seen for shingle in shingles)
+            return Twin(before, words, changed[0], known, len(shingles))
+    raise ValueError("no twin of the sample differs in one word alone")
+
+
+def draw_twin(run: Path) -> None:
+    found, size = twin(run), BloomFilterConfig.n_grams
+    made, axes = diagram(366)
+    place = found.changed
+    text(axes, 16, 18, "A text, and its twin with another word", weight="bold", fontsize=13)
+    for y, words, colour in ((44, found.before, BLUE), (66, found.words, ORANGE)):
+        quote(axes, 332, y, "… " + " ".join(words[place - 5 : place]), ha="right")
+        quote(axes, 360, y, words[place], ha="center", color=colour, weight="bold")
+        quote(axes, 388, y, " ".join(words[place + 1 : place + 6]) + " …")
+
+    cells, width = 2 * size + 1, 25  # the changed word, and what shares a shingle with it or almost
+    left = 360 - width * cells / 2
+    text(axes, 16, 98, "Shingles around this word, each of thirteen words", weight="bold")
+    for cell in range(cells):
+        middle = cell == size
+        fill, edge = (ORANGE_SOFT, ORANGE) if middle else (PAPER, LINE)
+        box(axes, left + width * cell + 1, 112, width - 2, 18, fill=fill, edge=edge)
+    for shift in range(size + 2):
+        new = 0 < shift <= size
+        bar = Rectangle(
+            (left + width * shift + 1, 136 + 9 * shift),
+            width * size - 2,
+            6,
+            facecolor=ORANGE_SOFT if new else BLUE,
+            edgecolor=ORANGE if new else BLUE,
+            hatch="////" if new else "",
+        )
+        axes.add_patch(bar)
+    text(axes, left, 246, "known", color=BLUE, weight="bold")
+    text(axes, left, 262, "the first and the last: without the word", fontsize=11)
+    text(axes, 704, 160, "new", color=ORANGE, weight="bold", ha="right")
+    text(axes, 704, 176, "all that hold the word", fontsize=11, ha="right")
+
+    text(axes, 16, 296, "All shingles of the twin", weight="bold")
+    step = 688 / found.shingles
+    axes.add_patch(Rectangle((16, 310), 688, 16, facecolor=BLUE, edgecolor=BLUE))
+    start = max(place - size + 1, 0)
+    fresh = {"facecolor": ORANGE_SOFT, "edgecolor": ORANGE, "hatch": "////"}
+    axes.add_patch(
+        Rectangle((16 + start * step, 310), (found.shingles - found.known) * step, 16, **fresh)
+    )
+    share = f"{found.known} of {found.shingles} are known: {found.known / found.shingles:.3f}"
+    quote(axes, 16, 346, share)
+    text(axes, 704, 346, "above BLOOM_THRESHOLD = 0.95: dropped", ha="right")
+    save(
+        made,
+        "05_twin",
+        "Why a twin goes in the Bloom filter",
+        "A twin differs from a text before it in one word. Thirteen shingles hold this word and "
+        "are new. All other shingles are known, more than the threshold asks for, so the Bloom "
+        "filter drops the twin.",
+        {"BLOOM_THRESHOLD": ["0.95"]},
     )
