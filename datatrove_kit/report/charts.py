@@ -30,6 +30,7 @@ STYLE = {
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.axisbelow": True,
     "grid.color": LINE,
     "xtick.color": INK,
     "ytick.color": INK,
@@ -64,7 +65,7 @@ def _svg(figure: Figure, name: str, title: str, description: str) -> Markup:
             parent.set(key, value)
     for tag, content in (("desc", description), ("title", title)):
         root.insert(0, ElementTree.Element(SVG + tag, id=f"{name}-{tag}"))
-        root[0].text = content
+        root[0].text = named(content)
     root.attrib = {
         "viewBox": root.attrib["viewBox"],
         "role": "img",
@@ -79,14 +80,10 @@ def _axes(height: int) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _compact(number: float, _: object = None) -> str:
+def _compact(number: float) -> str:
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
-            return (
-                f"{number / size:.2g}{unit}"
-                if number < 100 * size
-                else f"{number / size:.0f}{unit}"
-            )
+            return f"{number / size:.{0 if number >= 10 * size else 1}f}{unit}".replace(".0", "")
     return f"{number:.3g}"
 
 
@@ -100,59 +97,74 @@ def _label(text: str) -> str:
 
 
 def _words(values: dict[str, float], unit: str) -> str:
-    return ", ".join(f"{named(key)}: {value:.4g}{unit}" for key, value in values.items())
+    return ", ".join(f"{key}: {value:.4g}{unit}" for key, value in values.items())
+
+
+def _as_bars(axes: Axes, rows: list[float], names: list[str], widest: float) -> None:
+    """A name to each row, the first on top; the numbers stand at the bars, not at an axis."""
+    axes.set_yticks(rows, [_label(name) for name in names])
+    axes.invert_yaxis()
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+    axes.set_xlim(0, 1.25 * widest or 1)
+
+
+def _as_curve(axes: Axes, right: int, unit: str) -> None:
+    axes.set_xlim(0, right)
+    axes.set_ylim(0)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{_compact(value)}{unit}"))
+    axes.grid(axis="y")
 
 
 def step_times(stages: list[Stage], name: str) -> Markup:
     """Seconds of the slowest steps, summed over all tasks."""
-    steps = [(step.seconds, stage.name, step.name) for stage in stages for step in stage.steps]
-    steps = sorted(steps, reverse=True)[:BARS][::-1]
-    title = "Seconds by step, all tasks together"
+    found = [(step.seconds, step.name, stage.name) for stage in stages for step in stage.steps]
+    found = sorted(found, reverse=True)[:BARS]
+    seconds, names = [each[0] for each in found], [each[1] for each in found]
+    several = len(stages) > 1
     with rc_context(STYLE):
-        many = len(stages) > 1
-        figure, axes = _axes(44 + (38 if many else 24) * len(steps))
-        drawn = axes.barh(range(len(steps)), [s for s, *_ in steps], height=0.62, color=KEPT)
-        axes.bar_label(drawn, [_compact(seconds) for seconds, *_ in steps], padding=4)
-        names = [_label(step) for _, _, step in steps]
-        axes.set_yticks(range(len(steps)), names, va="bottom" if many else "center")
-        for row, (_, stage, _) in enumerate(steps if many else ()):
-            place = {"xytext": (-3.5, -1), "textcoords": "offset points"}
-            axes.annotate(_label(stage[::-1])[::-1], (0, row), ha="right", va="top", **place)
-        axes.spines[["bottom"]].set_visible(False)
-        axes.set_xticks([])
-        axes.margins(x=0.16)
-        numbers = {f"{step} of {stage}": seconds for seconds, stage, step in steps[::-1]}
-        return _svg(figure, name, title, _words(numbers, " s"))
+        figure, axes = _axes(44 + (38 if several else 24) * len(found))
+        bars = axes.barh(range(len(found)), seconds, height=0.62, color=KEPT)
+        axes.bar_label(bars, map(_compact, seconds), padding=4)
+        _as_bars(axes, range(len(found)), names, max(seconds, default=0))
+        if several:
+            for tick in axes.get_yticklabels():
+                tick.set_verticalalignment("bottom")
+            place = {
+                "xytext": (-3.5, -1),
+                "textcoords": "offset points",
+                "ha": "right",
+                "va": "top",
+            }
+            for row, (*_, stage) in enumerate(found):
+                axes.annotate(_label(stage[::-1])[::-1], (0, row), **place)
+        numbers = {f"{step} of {stage}": seconds for seconds, step, stage in found}
+        return _svg(figure, name, "Seconds by step, all tasks together", _words(numbers, " s"))
 
 
 def task_times(stage: Stage, name: str) -> Markup:
     """Seconds of each task, the slowest first: a level line is work that is spread evenly."""
     seconds = sorted((task.seconds for task in stage.times), reverse=True)
     shown = seconds[:: max(1, len(seconds) // POINTS)]
+    edges = [place * len(seconds) / len(shown) for place in range(len(shown) + 1)]
     with rc_context(STYLE):
         figure, axes = _axes(150)
-        edges = [i * len(seconds) / len(shown) for i in range(len(shown) + 1)]
         axes.stairs(shown, edges, fill=True, color=KEPT, alpha=0.9, linewidth=0)
-        axes.set_xlim(0, len(seconds))
-        axes.set_ylim(0)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.yaxis.set_major_formatter(FuncFormatter(_compact))
-        axes.grid(axis="y", linewidth=0.8)
-        axes.set_axisbelow(True)
         axes.set_xlabel("tasks, slowest first")
         axes.set_ylabel("seconds")
-        middle = seconds[len(seconds) // 2]
-        words = f"Slowest {seconds[0]:.3g} s, median {middle:.3g} s, fastest {seconds[-1]:.3g} s"
-        return _svg(figure, name, f"Seconds of each task: {named(stage.name)}", words)
+        _as_curve(axes, len(seconds), "")
+        words = f"Slowest {seconds[0]:.3g} s, fastest {seconds[-1]:.3g} s"
+        return _svg(figure, name, f"Seconds of each task: {stage.name}", words)
 
 
 def spread(distribution: Distribution, name: str) -> Markup:
-    """Kept beside dropped documents of the sample, each as a share of its own."""
+    """Kept beside dropped documents, each as a share of its own."""
     sides = {"kept": distribution.kept, "dropped": distribution.dropped}
     keys = list({**distribution.kept, **distribution.dropped})
     shares = {
-        side: [100 * counts.get(key, 0) / max(1, sum(counts.values())) for key in keys]
+        side: {key: 100 * counts.get(key, 0) / max(1, sum(counts.values())) for key in keys}
         for side, counts in sides.items()
     }
     looks = {
@@ -164,28 +176,19 @@ def spread(distribution: Distribution, name: str) -> Markup:
             figure, axes = _axes(190)
             for side, look in looks.items():
                 fill = {"alpha": 0.55} if side == "kept" else {"linewidth": 1.4}
-                axes.stairs(shares[side], fill=True, label=side, **look, **fill)
+                axes.stairs(list(shares[side].values()), fill=True, label=side, **look, **fill)
             every = max(1, len(keys) // 6)
             axes.set_xticks(range(0, len(keys), every), [_compact(float(k)) for k in keys[::every]])
-            axes.set_xlim(0, len(keys))
-            axes.yaxis.set_major_locator(MaxNLocator(4))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}%"))
-            axes.grid(axis="y", linewidth=0.8)
-            axes.set_axisbelow(True)
+            _as_curve(axes, len(keys), "%")
         else:
             figure, axes = _axes(48 + 30 * len(keys))
             for place, (side, look) in enumerate(looks.items()):
                 rows = [row + 0.36 * place for row in range(len(keys))]
-                bars = axes.barh(rows, shares[side], height=0.32, label=side, **look)
-                axes.bar_label(bars, [_percent(share) for share in shares[side]], padding=4)
-            axes.set_yticks([row + 0.18 for row in range(len(keys))], [_label(k) for k in keys])
-            axes.invert_yaxis()
-            axes.spines[["bottom"]].set_visible(False)
-            axes.set_xticks([])
-            axes.margins(x=0.16)
+                widths = list(shares[side].values())
+                bars = axes.barh(rows, widths, height=0.32, label=side, **look)
+                axes.bar_label(bars, map(_percent, widths), padding=4)
+            widest = max((width for side in shares.values() for width in side.values()), default=0)
+            _as_bars(axes, [row + 0.18 for row in range(len(keys))], keys, widest)
         figure.legend(loc="outside upper left", ncols=2, frameon=False, handlelength=1.6)
-        words = "; ".join(
-            f"{side}: {_words(dict(zip(keys, values, strict=True)), '%')}"
-            for side, values in shares.items()
-        )
+        words = "; ".join(f"{side}: {_words(share, '%')}" for side, share in shares.items())
         return _svg(figure, name, distribution.title, words)

@@ -162,7 +162,10 @@ def _sides(cluster: Cluster) -> list[tuple[str, Text, Markup]]:
         other = texts[0 if place else min(1, len(texts) - 1)][1]
         cut = any(len(each.text[:SHOWN]) < each.characters for each in (text, other))
         found, _ = differences(text.text[:SHOWN], other.text[:SHOWN], cut)
-        body = Markup("").join(parts[kind].format(boxed(words)) for kind, words in found)
+        body = Markup("")
+        for kind, words in found:
+            blanks = words[len(words.rstrip()) :]
+            body += parts[kind].format(boxed(words.rstrip())) + blanks
         sides.append((fate, text, body))
     return sides
 

@@ -261,6 +261,27 @@ def address(tmp_path_factory) -> str:
     return path.as_uri()
 
 
+def test_a_run_that_has_done_nothing_yet(browser, tmp_path):
+    steps = [Step("JsonlReader", "reader", 0.0), Step("LambdaFilter", "filter", 0.0, 0, 0, 0)]
+    stage = Stage("logs", 3, 0, steps, [Task(0, 0.0), Task(1, 0.0)])
+    spread = [Distribution("Lengths", "histogram", {"10": 0}, {"10": 0})]
+    spread.append(Distribution("Languages", "bars", {}, {}))
+    clusters, tokens = [Cluster("exact", [], None)], [Tokens("t", text("nothing", ""), [])]
+    kept = [("kept", Pile("", 0, missing="No file was written."))]
+    page = browser.new_page()
+    for report in (
+        Report("run", "/run", [stage], kept, spread, clusters, tokens, []),
+        Report("run", "/run", [], [], [], [], [], []),
+    ):
+        errors = []
+        page.on("pageerror", lambda error, errors=errors: errors.append(error))
+        (tmp_path / "report.html").write_text(render(report), encoding="utf-8")
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.get_by_role("heading", name="The funnel").is_visible() and not errors
+        assert ("only 0 of 3 tasks complete" in page.inner_text("main")) == bool(report.stages)
+    page.close()
+
+
 @pytest.fixture
 def visit(browser, address) -> Iterator[Callable[..., Page]]:
     """Open the page: ``visit("#pile-1", width=360, javascript=False, dark=True)``.
@@ -581,9 +602,9 @@ def test_differences_of_duplicates(visit):
     cluster = page.locator(".cluster").first
     assert "14 documents in the cluster, 86.1% of the first one" in cluster.inner_text()
     sides = [card.locator(".only").all_text_contents() for card in cluster.locator(".card").all()]
-    assert [" ".join("".join(side).split()) for side in sides] == [
-        "Nine pupils gutter in protest.",
-        "Eleven apprentices gutter.",
+    assert [" / ".join(side) for side in sides] == [
+        "Nine pupils / gutter in protest.",
+        "Eleven apprentices / gutter.",
     ]
     assert cluster.locator(".tag").all_inner_texts() == ["kept", "removed"]
     exact = page.locator(".cluster").nth(1)

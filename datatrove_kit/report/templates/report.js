@@ -20,7 +20,8 @@ function wanted() {
   return text ? new RegExp(text, "giu") : null;
 }
 
-function ranges(part, pattern) {
+// The hits in a part of the page, as ranges; they may cross marks.
+function ranges(part, pattern, most) {
   const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
   const starts = [];
   let text = "";
@@ -28,14 +29,32 @@ function ranges(part, pattern) {
     starts.push([node, text.length]);
     text += node.data;
   }
-  return [...text.matchAll(pattern)].slice(0, 200).map((match) => {
+  const found = [];
+  for (const match of text.matchAll(pattern)) {
+    if (found.length === most) break;
+    const end = match.index + match[0].length;
+    const [first, last] = [match.index, end - 1].map((at) => starts.findLast(([, start]) => start <= at));
     const range = new Range();
-    const at = (place) => starts.findLast(([, start]) => start <= place);
-    const [first, last] = [at(match.index), at(match.index + match[0].length - 1)];
     range.setStart(first[0], match.index - first[1]);
-    range.setEnd(last[0], match.index + match[0].length - last[1]);
-    return range;
-  });
+    range.setEnd(last[0], end - last[1]);
+    found.push(range);
+  }
+  return found;
+}
+
+// More would make a browser slow.
+const LIT = 500;
+
+function light(pattern) {
+  if (!window.Highlight || !CSS.highlights) return;
+  const lit = [];
+  for (const part of pattern ? hits.flatMap((item) => all("[data-find]", item)) : []) {
+    if (lit.length >= LIT) break;
+    const here = ranges(part, pattern, LIT - lit.length);
+    if (here.length && part.closest("details")) part.closest("details").open = true;
+    lit.push(...here);
+  }
+  CSS.highlights.set("found", new Highlight(...lit));
 }
 
 function draw() {
@@ -62,15 +81,7 @@ function draw() {
     current ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
   }
   document.getElementById("found").textContent = pattern ? `${hits.length} of ${words.size}` : "";
-  if (window.Highlight && CSS.highlights) {
-    const parts = pattern ? hits.flatMap((item) => all("[data-find]", item)) : [];
-    const found = parts.flatMap((part) => {
-      const here = ranges(part, pattern);
-      if (here.length && part.closest("details")) part.closest("details").open = true;
-      return here;
-    });
-    CSS.highlights.set("found", new Highlight(...found));
-  }
+  light(pattern);
 }
 
 function turn(list, step) {
