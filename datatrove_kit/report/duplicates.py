@@ -126,8 +126,7 @@ Parts = list[tuple[str, str]]
 
 
 def differences(first: str, second: str, cut: bool = False) -> tuple[Parts, Parts]:
-    """Two texts in parts that both have and that one has, word by word, with as many common words in
-    order as there are.
+    """Two texts in parts that both have and that one has, with as many common words as there are.
 
     Blanks between words make no difference. Words after the first ``MOST_WORDS`` are not compared.
 

@@ -26,7 +26,7 @@ from huggingface_hub import cached_assets_path
 
 from datatrove_kit.report.model import Mark
 
-MOST_CHARACTERS = 200_000  # spaCy splits about 300,000 in a second
+MOST_CHARACTERS = 300_000  # spaCy splits these in a second
 MOST_PUNCTUATION = 5_000_000  # squared characters of single words; spaCy needs 1.5 s for these
 MOST_QUOTED = 80
 
@@ -58,8 +58,8 @@ def mark(
     Returns:
         Marks in the order of the text, none of which overlap, and what was measured, in sentences.
         No marks and "" for reasons that are not DataTrove's own, and for settings that are not of
-        the filter that has the reason. A text that is too long to be split into words in a moment
-        has no marks; the sentence says so.
+        the filter that has the reason. A text of more than ``MOST_CHARACTERS``, or one that cannot
+        be split into words in a moment, has no marks; the sentence says so.
     """
     for pattern, measure in MEASURES.items():
         if match := re.fullmatch(pattern, reason):
@@ -100,69 +100,63 @@ def _quoted(text: str) -> str:
 # Lines and words, with their places
 
 
+def _bounded(text: str) -> str:
+    if len(text) > MOST_CHARACTERS:
+        raise NotMeasured(f"The text is too long to be measured again: {len(text):,} characters.")
+    return text
+
+
 def _split(text: str, separator: str) -> Iterator[Piece]:
     """What ``re.split`` gives."""
     start = 0
-    for gap in re.finditer(separator, text):
+    for gap in re.finditer(separator, _bounded(text)):
         yield text[start : gap.start()], start, gap.start()
         start = gap.end()
     yield text[start:], start, len(text)
 
 
-def _follow(pieces: Iterable[str], start: int = 0) -> Iterator[Piece]:
+def _follow(pieces: Iterable[str]) -> Iterator[Piece]:
     """Places of pieces that make up a text without gaps."""
+    start = 0
     for piece in pieces:
         yield piece, start, start + len(piece)
         start += len(piece)
 
 
-def _lines(text: str) -> list[Piece]:
-    """What ``str.splitlines`` gives, as GopherQualityFilter and C4QualityFilter split."""
-    placed = _follow(text.splitlines(keepends=True))
-    return [(line := full.splitlines()[0], at, at + len(line)) for full, at, _ in placed]
-
-
 def _check(text: str, language: str) -> None:
     """Raises NotMeasured if words or sentences cannot be had here in a moment."""
-    punctuation = (
-        sum(not letter.isalnum() for letter in word)
-        for word in set(text[:MOST_CHARACTERS].split())
-        if len(word) > MOST_QUOTED
-    )
-    if len(text) > MOST_CHARACTERS or sum(n * n for n in punctuation) > MOST_PUNCTUATION:
-        raise NotMeasured(
-            "The text is too long to be split into words again, so nothing is marked."
-        )
+    long = (word for word in set(_bounded(text).split()) if len(word) > MOST_QUOTED)
+    if sum(sum(not c.isalnum() for c in word) ** 2 for word in long) > MOST_PUNCTUATION:
+        raise NotMeasured("The text has too long runs of punctuation to be measured again.")
     try:
-        fetches = isinstance(load_word_tokenizer(language), StanzaTokenizer)
+        # Stanza would fetch its models
+        here = not isinstance(load_word_tokenizer(language), StanzaTokenizer)
     except (ImportError, ValueError):
-        fetches = True
-    if fetches:
+        here = False
+    if not here:
         raise NotMeasured(
             f"The word splitter for {language!r} is not installed: nothing is marked."
         )
 
 
 def _words(text: str, language: str) -> list[Piece]:
-    """Words as DataTrove splits them; those of which the text has other characters at (0, 0)."""
+    """Words as DataTrove splits them; those of which the text has other characters are empty."""
     _check(text, language)
     placed, end = [], 0
     for word in split_into_words(text, language):
-        # a splitter may change a word, and blanks between two words may be many
+        # some splitters change words, and blanks between two words may be many
         start = re.compile(r"\s*").match(text, end).end()
-        if not text.startswith(word, start):
-            start = text.find(word, start, start + len(word) + MOST_QUOTED)
+        start = text.find(word, start, start + len(word) + MOST_QUOTED)
         if start < 0:
-            placed.append((word, 0, 0))
+            placed.append((word, end, end))
         else:
             end = start + len(word)
             placed.append((word, start, end))
     return placed
 
 
-def _span(pieces: list[Piece]) -> Piece:
-    placed = [piece for piece in pieces if piece[2]] or [("", 0, 0)]
-    return "", placed[0][1], placed[-1][2]
+def _span(group: list[Piece]) -> Piece:
+    return "", group[0][1], group[-1][2]
 
 
 def _repeated(pieces: Iterable[Piece]) -> list[Piece]:
@@ -177,8 +171,8 @@ def _repeated(pieces: Iterable[Piece]) -> list[Piece]:
 def _repeats(text: str, settings: Settings, _: Mapping, kind: str, characters: str | None) -> Found:
     if kind == "para":
         pieces = list(_split(text.strip(), "\n{2,}"))
-        before = len(text) - len(text.lstrip())
-        pieces = [(piece, start + before, end + before) for piece, start, end in pieces]
+        blanks = len(text) - len(text.lstrip())
+        pieces = [(piece, start + blanks, end + blanks) for piece, start, end in pieces]
     else:
         pieces = list(_split(text, "\n+"))
     name = "line" if kind == "line" else "paragraph"
@@ -193,12 +187,9 @@ def _repeats(text: str, settings: Settings, _: Mapping, kind: str, characters: s
     return _marks(repeated, f"repeated {name}"), f"{said} ({_share(part, whole, limit)})."
 
 
-def _limit_for(pairs: Iterable[tuple[int, float]], n: int) -> float:
-    return {int(length): limit for length, limit in pairs}[n]
-
-
 def _top_n_gram(text: str, settings: Settings, _: Mapping, number: str) -> Found:
-    n, limit = int(number), _limit_for(settings["top_n_grams"], int(number))
+    n = int(number)
+    limit = dict(settings["top_n_grams"])[n]
     words = _words(text, settings["language"])
     groups = [words[at : at + n] for at in range(len(words) - n + 1)]
     names = [" ".join(word for word, *_ in group) for group in groups]
@@ -210,7 +201,8 @@ def _top_n_gram(text: str, settings: Settings, _: Mapping, number: str) -> Found
 
 
 def _repeated_n_grams(text: str, settings: Settings, _: Mapping, number: str) -> Found:
-    n, limit = int(number), _limit_for(settings["dup_n_grams"], int(number))
+    n = int(number)
+    limit = dict(settings["dup_n_grams"])[n]
     words = _words(text, settings["language"])
     seen, spans, part, at = set(), [], 0, 0
     while at + n <= len(words):
@@ -251,29 +243,27 @@ def _length_of_words(text: str, settings: Settings, _: Mapping, kind: str) -> Fo
 
 
 def _symbols(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
-    name = {"hashes": "hash", "ellipsis": "ellipsis"}[kind]
-    symbols = re.finditer("#" if kind == "hashes" else r"\.\.\.|…", text)
-    found = [Mark(symbol.start(), symbol.end(), name) for symbol in symbols]
     words = len(_words(text, settings["language"]))
+    name, form = ("hash", "#") if kind == "hashes" else ("ellipsis", r"\.\.\.|…")
+    found = [Mark(*symbol.span(), name) for symbol in re.finditer(form, text)]
     share = _share(len(found), words, settings["max_symbol_word_ratio"])
     return found, f"{len(found):,} times {name} for {words:,} words ({share})."
 
 
 def _line_symbols(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
-    lines = _lines(text)
     if kind == "bullets":
-        name, limit, form = "bullet", settings["max_bullet_lines_ratio"], r"\s*([•-])"
-        said = "start with a bullet"
+        name, side, form = "bullet", "start with a bullet", r"\s*([•-])"
     else:
-        name, limit, form = "ellipsis", settings["max_ellipsis_lines_ratio"], r".*?(\.\.\.|…)\s*$"
-        said = "end with an ellipsis"
+        name, side, form = "ellipsis", "end with an ellipsis", r".*?(\.\.\.|…)\s*$"
+    lines = list(_follow(_bounded(text).splitlines(keepends=True)))
     found = [
         Mark(start + match.start(1), start + match.end(1), name)
         for line, start, _ in lines
-        if (match := re.match(form, line))
+        # Without its end, which is blank: the form stays in the line
+        if (match := re.match(form, line.splitlines()[0]))
     ]
-    share = _share(len(found), len(lines), limit)
-    return found, f"{len(found):,} of {len(lines):,} lines {said} ({share})."
+    share = _share(len(found), len(lines), settings[f"max_{name}_lines_ratio"])
+    return found, f"{len(found):,} of {len(lines):,} lines {side} ({share})."
 
 
 def _no_letters(text: str, settings: Settings, _: Mapping) -> Found:
@@ -312,7 +302,7 @@ def _set(value: str | list) -> set[str]:
 def _c4_lines(text: str, settings: Settings) -> Iterator[tuple[int, str, str]]:
     """For each line its first character, the line, and why C4QualityFilter cuts it, or ""."""
     if settings["split_paragraph"]:
-        pieces = text.splitlines(keepends=True)
+        pieces = _bounded(text).splitlines(keepends=True)
     else:
         _check(text, settings["language"])
         pieces = split_into_sentences(text, settings["language"])
@@ -347,26 +337,19 @@ def _c4_fate(line: str, settings: Settings) -> str:
 
 def _c4_word(text: str, settings: Settings, _: Mapping, reason: str) -> Found:
     name = reason.replace("_", " ")
+    word = "{" if name == "curly bracket" else name
     for start, line, fate in _c4_lines(text, settings):
         if fate == name:
-            citations = CITATION_REGEX.finditer(line) if settings["remove_citations"] else ()
-            gone = {at for citation in citations for at in range(*citation.span())}
-            left = [at for at in range(len(line)) if at not in gone]
-            lower, places = _lower("".join(line[at] for at in left))
-            found = re.finditer("{" if name == "curly bracket" else name, lower)
-            spans = [(left[places[m.start()]], left[places[m.end() - 1]] + 1) for m in found]
-            marks = [Mark(start + first, start + end, name) for first, end in spans]
-            return marks, f"A line with {'{' if name == 'curly bracket' else name}."
+            places = [match.start() for match in re.finditer(word, _lower(line))]
+            marks = [Mark(start + at, start + at + len(word), name) for at in places]
+            # DataTrove looks between the parts of a line that citations leave
+            return marks or [Mark(start, start + len(line), name)], f"A line with {word}."
     return [], ""
 
 
-def _lower(text: str) -> tuple[str, range | list[int]]:
-    """A text in lower case, and for each of its characters the place in the text."""
-    lower = text.lower()
-    if len(lower) == len(text):
-        return lower, range(len(text))
-    folded = [letter.lower() for letter in text]
-    return "".join(folded), [at for at, letters in enumerate(folded) for _ in letters]
+def _lower(text: str) -> str:
+    """A text in lower case, in which each character has its place."""
+    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
 
 
 def _c4_sentences(text: str, settings: Settings, _: Mapping) -> Found:
@@ -404,11 +387,11 @@ def _bad_words(text: str, settings: Settings, metadata: Mapping) -> Found:
     if not any(file.name.endswith(f"_{language}.completed") for file in folder.glob("*")):
         raise NotMeasured(f"The list of words for {language!r} is not here: nothing is marked.")
     expression = C4BadWordsFilter()._get_badwords(language)
-    lower, places = _lower(text)
+    lower = _lower(_bounded(text))
     marks, at = [], 0
     while (found := expression.search(lower, at)) and found.end():
         first, at = found.span(expression.groups)
-        marks.append(Mark(places[first], places[at - 1] + 1, "blocked word"))
+        marks.append(Mark(first, at, "blocked word"))
     words = {text[one.start : one.end].lower() for one in marks}
     return marks, f"Words of the list for {language!r}: {', '.join(sorted(words))}."
 

@@ -31,7 +31,7 @@ def find_tokenizer(
     """
     names = [value for step in settings if (value := step.get("tokenizer_name_or_path"))]
     for name in dict.fromkeys(map(str, names)):
-        tails = [Path(folder, *Path(name).parts[at:]) for at in range(1, len(Path(name).parts))]
+        tails = [Path(folder, *Path(name).parts[at:]) for at in range(len(Path(name).parts))]
         for file in [Path(name), *tails, _cached(name)]:
             if file and (tokenizer := _load(file)):
                 return name, tokenizer
