@@ -40,7 +40,7 @@ class Fingerprint:
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.own = os.path.abspath(folder), {}
+        self.folder, self.own = folder, {}
         self._path: list[int] = []
 
     def of(self, stages: Iterable[PipelineExecutor], inputs: dict[str, dict[str, int]]) -> dict:
@@ -68,7 +68,7 @@ class Fingerprint:
         return _hash(text)
 
     def _value(self, value: Any) -> Any:
-        if value is None or isinstance(value, (bool, int, float)):
+        if value is None or isinstance(value, (int, float)):
             return value
         value = value.resolve_paths("") if isinstance(value, DataFolder) else value
         if isinstance(value, (str, os.PathLike)):
@@ -105,11 +105,11 @@ class Fingerprint:
     def _text(self, text: str) -> str:
         if "/" not in text or "://" in text or "\n" in text:
             return text
-        path = os.path.abspath(text)
-        if f"{path}/".startswith(f"{self.folder}/"):
-            return os.path.normpath(f"the run's folder/{os.path.relpath(path, self.folder)}")
-        if os.path.isfile(path):
-            self.own[text] = _hash(Path(path).read_bytes())
+        path = os.path.relpath(text, self.folder)
+        if path[:2] != "..":
+            return f"the run's folder/{path}"
+        if os.path.isfile(text):
+            self.own[text] = _hash(Path(text).read_bytes())
         return text
 
     def _own(self, thing: types.FunctionType | type) -> Any:

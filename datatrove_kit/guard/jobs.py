@@ -1,4 +1,4 @@
-"""The record of a run, its stages and their jobs: what was submitted, and what Slurm says of it."""
+"""The record of a run, its stages and their jobs: checked, submitted, and followed to their end."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import getpass
 import json
 import os
 import re
+import shlex
 import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import patch
 
+import dill
+from datatrove.executor import SlurmPipelineExecutor, slurm
 from datatrove.executor.base import PipelineExecutor
 
 from datatrove_kit.errors import KitError
@@ -31,6 +41,27 @@ NEVER = (
     "BadConstraints", "InvalidAccount", "InvalidQOS", "AssocMaxWallDurationPerJobLimit",
     "QOSMaxWallDurationPerJobLimit", "AssocMaxCpuPerJobLimit", "AssocMaxMemPerJob",
 )  # fmt: skip
+POLL_SECONDS, CHECK_SECONDS = 1.0, 60
+#: What tasks need, since their pipeline is pickled here.
+NEEDED = "Python {}.{}".format(*sys.version_info) + f" with datatrove {version('datatrove')}"
+#: Run on a node, with what is needed and a file that must be seen there.
+CHECK = """
+import os, shutil, sys, datatrove_kit
+from importlib.metadata import version
+found = "Python {}.{}".format(*sys.version_info) + f" with datatrove {version('datatrove')}"
+print(f"a compute node has {found}, {sys.executable}")
+if not os.path.exists(sys.argv[2]):
+    sys.exit(f"{sys.argv[2]} is not seen there: choose a folder on a disk that all nodes share")
+sys.exit(found != sys.argv[1] or not shutil.which("launch_pickled_pipeline"))
+"""
+#: Arguments that decide where a job may run, which srun knows as well.
+WHERE = {"partition", "qos", "mem-per-cpu", "account", "constraint", "exclude", "nodelist"}
+WHERE |= {"reservation"}
+ARGUMENTS = (
+    "\npartition, qos, time, mem_per_cpu_gb, cpus_per_task, max_array_size and sbatch_args are "
+    "arguments of SlurmPipelineExecutor; env_command, venv_path (its file bin/activate) or "
+    f"condaenv names the environment. It needs {NEEDED}, and datatrove_kit."
+)
 
 
 @dataclass
@@ -60,10 +91,10 @@ class Stage:
         slurm_logs = os.path.relpath(os.path.realpath(of_slurm), folder.resolve())
         return cls(getattr(executor, "job_name", logs), logs, slurm_logs, executor.world_size)
 
-    def why_failed(self, folder: Path, rank: int, outcome: str = "") -> tuple[str, Path]:
+    def why_failed(self, folder: Path, rank: int, ended: dict[str, str]) -> tuple[str, Path]:
         """The error of a task that failed, and the log that shows it: its own, or its job's.
 
-        ``outcome`` is the state that Slurm gives to its job.
+        ``ended`` are the states that Slurm gives to jobs, as of ``outcomes``.
         """
         started = folder / self.logs / "ranks_to_run.json"
         own = folder / self.logs / f"logs/task_{rank:05d}.log"
@@ -75,7 +106,8 @@ class Stage:
         log = self.slurm_log(folder, rank)
         text = log.read_text(errors="replace") if log.is_file() else ""
         said = next((found[1] for by in SLURM_SAYS if (found := by.search(text))), "")
-        state = outcome if outcome not in ("FAILED", "COMPLETED", "RUNNING") else ""
+        state = ended.get(self.elements.get(f"{rank}", ""), "")
+        state = "" if state in ("FAILED", "COMPLETED", "RUNNING") else state
         why = ": ".join(filter(None, (state, said))) or "it left no message"
         return why, log if text or not fresh else own
 
@@ -152,3 +184,129 @@ def outcomes(jobs: list[str]) -> dict[str, str]:
         found |= dict(line.split("|") for line in lines)
     found |= in_queue(jobs, "--states=all")  # the accounting is some seconds behind
     return {name: state.split()[0] for name, state in found.items()}
+
+
+def preflight(stages: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
+    """Check what would make every task fail, before a job is submitted.
+
+    Raises KitError that names the argument to change. A cluster too busy to start a small job
+    within a minute is not checked any further, with a note on stderr.
+    """
+    stages = [copy(stage) for stage in stages]
+    for stage in stages:
+        stage.slurm_logs_folder = tempfile.gettempdir()
+        elements = -(-stage.tasks // stage.tasks_per_job)
+        most = stage.max_array_size if stage.max_array_size > 0 else elements
+        arguments = _options(stage.get_sbatch_args(min(elements, most)))
+        try:
+            command("sbatch", "--test-only", *arguments, "--wrap=true")
+        except KitError as error:
+            words = f"Slurm would not run the stage {stage.job_name}: {error}{ARGUMENTS}"
+            raise KitError(words) from None
+    # Stages mostly share their environment; each one is tried once.
+    for stage in {(s.partition, _activation(s)): s for s in stages}.values():
+        _try_on_a_node(stage, folder.resolve())
+
+
+def _options(arguments: dict) -> list[str]:
+    return [f"--{name}={value}".rstrip("=") for name, value in arguments.items()]
+
+
+def _activation(stage: SlurmPipelineExecutor) -> str:
+    """What a job of the stage runs first; here it ends the job if it fails."""
+    stage = copy(stage)
+    if stage.env_command or not stage.condaenv:
+        first = stage.env_command or (f"source {stage.venv_path}" if stage.venv_path else "true")
+        stage.env_command = f"{{ {first}\n}} || exit 1"
+    return stage.get_launch_file_contents({}, "set +x")
+
+
+def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
+    where = {name: value for name, value in stage.get_sbatch_args().items() if name in WHERE}
+    words = ["srun", *_options(where), "--ntasks=1", "--time=00:02:00"]
+    words += [f"--immediate={CHECK_SECONDS}", "--job-name=preflight", "bash", "-c"]
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-from-a-node") as probe:
+        script = f"{_activation(stage)}\n"
+        if stage.condaenv and not stage.env_command:  # its activation tells nothing
+            script += f'test "${{CONDA_DEFAULT_ENV##*/}}" = {Path(stage.condaenv).name}\n'
+        script += shlex.join(["python", "-c", CHECK, NEEDED, probe.name])
+        try:
+            found = command(*words, script, timeout=2 * CHECK_SECONDS).splitlines()[-1]
+        except KitError as error:
+            said = str(error)
+            if not re.search("gave no answer|(?i:unable to allocate.*immediate)", said):
+                what = "a small job was refused, or failed on a compute node"
+                raise KitError(f"{what}: {said[-500:]}{ARGUMENTS}") from None
+            found = "the cluster is busy; folder and environment are not checked"
+    print(found, file=sys.stderr)
+
+
+def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str]:
+    """Submit a chain; returns the ids of all jobs.
+
+    What depends on a stage with several arrays depends on all of them; DataTrove would name the
+    last one alone (huggingface/datatrove, issue 238).
+
+    Raises KitError when Slurm refuses; then no job is left behind.
+    """
+    stages = [Stage.of(executor, folder) for executor in executors]
+    write_record(folder, stages)
+    datatroves = slurm.launch_slurm_job
+
+    def launch(contents: str, retriever: Callable, *args: str) -> str:
+        job = datatroves(contents, retriever, *args)
+        if args:
+            stage.arrays.append(job)
+            job = ":".join(stage.arrays)
+        else:
+            stage.merge = job
+        write_record(folder, stages)
+        return job
+
+    # Steps travel to the nodes by value, but not the constants of the script that they use: dill
+    # takes these along only when told to, and the tasks would end in a NameError.
+    with patch.object(slurm, "launch_slurm_job", launch), patch.dict(dill.settings, recurse=True):
+        try:
+            for stage, executor in zip(stages, executors, strict=True):
+                ranks = executor.get_incomplete_ranks()
+                executor.launch_job()
+                most = executor.max_array_size if executor.max_array_size > 0 else len(ranks)
+                for place, rank in enumerate(ranks):
+                    array, index = divmod(place // executor.tasks_per_job, most)
+                    stage.elements[f"{rank}"] = f"{stage.arrays[array]}_{index}"
+        except BaseException as error:
+            cancel(jobs_of(folder))
+            if isinstance(error, subprocess.CalledProcessError):
+                raise KitError(f"sbatch refused a job, see its message above.{ARGUMENTS}") from None
+            raise
+    write_record(folder, stages)
+    return jobs_of(folder)
+
+
+def cancel(jobs: list[str]) -> None:
+    """Cancel these jobs, if there are any."""
+    with suppress(KitError):
+        command("scancel", *jobs)
+
+
+def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
+    """Follow the jobs of the run in a folder to their end.
+
+    What can no longer run is cancelled. Raises KitError that names a task that failed, and its log.
+    """
+    jobs = jobs_of(folder)
+    while waiting := in_queue(jobs).values():
+        # Only what depends on a failed job directly is marked so; the rest waits for ever.
+        stuck = any("DependencyNeverSatisfied" in why for why in waiting)
+        if stuck and all("PENDING Dependency" in why for why in waiting):
+            cancel(jobs)
+            break
+        time.sleep(POLL_SECONDS)
+    for stage, executor in zip(stages_in(folder), executors, strict=True):
+        if ranks := executor.get_incomplete_ranks():
+            why, log = stage.why_failed(folder, ranks[0], outcomes(jobs))
+            raise KitError(
+                f"{len(ranks)} of {stage.tasks} tasks of {stage.name} did not complete, the first "
+                f"is task {ranks[0]}: {why}\nIts log: {log}\nMend the cause and run it again with "
+                "resume=True: only what did not complete is submitted."
+            )

@@ -77,20 +77,16 @@ def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
         raise KeyboardInterrupt if signum == signal.SIGINT else Stopped(*message)
 
     def watch():
-        run, workers, changed = None, set(), None
+        run, workers, well = None, set(), 0.0
         while not (done.wait(POLL_SECONDS) or stopped):
             waiting = _waiting_run(main)
             now = {p.pid for p in multiprocess.active_children() if "PoolWorker" in p.name}
             # At the end of a run its workers go, and others come with the next run.
             if waiting is None or waiting is not _waiting_run(main):
                 continue
-            if waiting is not run:
-                run, workers, changed = waiting, now, None
-            elif now == workers:
-                continue
-            elif changed is None:  # Ctrl-C ends workers as well: this process hears of it soon
-                changed = time.monotonic()
-            elif time.monotonic() - changed > SURE_SECONDS:
+            if waiting is not run or now == workers:
+                run, workers, well = waiting, now, time.monotonic()
+            elif time.monotonic() - well > SURE_SECONDS:  # by then it has heard of Ctrl-C
                 message.append("a process of the run was killed, often for want of memory")
                 signal.pthread_kill(main, signal.SIGTERM)
                 break

@@ -13,6 +13,7 @@ from contextlib import suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
@@ -22,13 +23,13 @@ from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 
 from datatrove_kit.errors import KitError
-from datatrove_kit.guard import slurm, tasks
+from datatrove_kit.guard import jobs, tasks
 from datatrove_kit.guard.fingerprint import Fingerprint, differences, label, step_name
 from datatrove_kit.guard.jobs import RECORD, Stage, in_queue, jobs_of, read_record, write_record
 from datatrove_kit.guard.processes import Stopped, supervised
 from datatrove_kit.guard.tasks import LOCK, output_folders, readers_of
 from datatrove_kit.readers import tolerant
-from datatrove_kit.readers.listing import Listing, input_files
+from datatrove_kit.readers.listing import input_files
 from datatrove_kit.readers.readers import Tolerant
 
 SUCCESS, FINDINGS = "_SUCCESS", "check.json"
@@ -105,7 +106,7 @@ def _chain(executors: PipelineExecutor | Iterable[PipelineExecutor]) -> list[Pip
     for before, stage in zip([None, *stages], stages, strict=False):
         # Local ones run in a loop.
         stage.depends = before if isinstance(stage, SlurmPipelineExecutor) else None
-        stage.job_id = None
+        stage.job_id, stage._run_for_rank = None, partial(tasks.run_task, stage)
         plain = [type(r) for _, r in readers_of(stage) if not hasattr(r, "accounts")]
         if own := [kind for kind in plain if kind.run is not BaseDiskReader.run]:
             raise KitError(f"{own[0].__name__} has a run() of its own: give it a read_file() only.")
@@ -141,36 +142,27 @@ def _is_within(path: str, outer: str) -> bool:
     return f"{path}{os.sep}".startswith(f"{outer.rstrip(os.sep)}{os.sep}")
 
 
-def _some(names: Sequence[str], shown: int = 5, by: str = ", ") -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return by.join(names[:shown]) + more
-
-
 class _Run:
     """One run in its folder; making it prepares the folder, once nothing speaks against it."""
 
     def __init__(self, stages: list, folder: Path, resume: bool, overwrite: bool):
         self.stages, self.folder, self.top = stages, folder, os.path.abspath(folder)
         self.on_slurm = isinstance(stages[0], SlurmPipelineExecutor)
-        self._known: dict[str, dict[str, dict[str, int]]] = {}
-        self._read: dict[tuple[str, str], dict] = {}
-        self._damage: list[str] = []
+        self._known, self._read, self._damage, self.findings = {}, {}, [], {}
         self._lost, self._between = Counter(), Counter()
-        self.findings: dict = {}
         before = self._before(resume, overwrite)
         self.inputs = dict(self._inputs())
-        files = {name: listing.files for name, listing in self.inputs.items()}
-        made_of = Fingerprint(folder).of(stages, files)
+        made_of = Fingerprint(folder).of(stages, self.inputs)
         if resume and (changed := list(differences(before["made of"], made_of))):
             raise KitError(
                 f"the run in {folder} cannot be resumed, since its tasks would not fit together: "
-                f"{_some(changed, 10, '; ')}. Make it as it was, or start afresh with "
+                f"{shorten('; '.join(changed), 1000)}. Make it as it was, or start afresh with "
                 "overwrite=True."
             )
         outside = self._outside(before.get("outside", []))
         self.to_do = not resume or any(stage.get_incomplete_ranks() for stage in stages)
         if self.on_slurm and self.to_do:
-            slurm.preflight(stages, folder)
+            jobs.preflight(stages, folder)
         self.was_whole = resume and (folder / SUCCESS).exists()  # then it is only looked at
         if resume:
             return
@@ -188,13 +180,13 @@ class _Run:
 
     def _before(self, resume: bool, overwrite: bool) -> dict:
         """The record of the run in the folder, if there is one and it may go or go on."""
-        jobs, record = jobs_of(self.folder), read_record(self.folder)
-        if waiting := in_queue(jobs):
+        ids, record = jobs_of(self.folder), read_record(self.folder)
+        if waiting := in_queue(ids):
             # Submitted again, its list of ranks would be overwritten, and documents be lost with
             # every job completed (seen with DataTrove 0.10.1).
             raise KitError(
                 f"jobs of the run in {self.folder} are in the queue ({', '.join(waiting)}): wait "
-                f"for their end, or cancel them first: scancel {' '.join(jobs)}"
+                f"for their end, or cancel them first: scancel {' '.join(ids)}"
             )
         if record and not (resume or overwrite):
             state = "a finished" if (self.folder / SUCCESS).exists() else "an unfinished"
@@ -210,7 +202,7 @@ class _Run:
             raise KitError(f"{self.folder} holds {what}: choose another folder.")
         return record
 
-    def _inputs(self) -> Iterator[tuple[str, Listing]]:
+    def _inputs(self) -> Iterator[tuple[str, dict[str, int]]]:
         """The input files of each reader that reads what the run does not write itself."""
         written: list[str] = []
         for stage in self.stages:
@@ -226,17 +218,17 @@ class _Run:
                 if not listing.files:
                     raise KitError(f"{name}: {path} holds no input file. Give it another folder.")
                 if listing.left_out:
-                    left = [f"{n} ({why})" for n, why in listing.left_out.items()]
-                    print(f"not read: {_some(left)}", file=sys.stderr)
-                yield name, listing
+                    left = ", ".join(f"{n} ({why})" for n, why in listing.left_out.items())
+                    print(f"not read: {shorten(left, 500)}", file=sys.stderr)
+                yield name, listing.files
             written += output_folders(stage)
 
     def _outside(self, before: list[str]) -> dict[str, DataFolder]:
         """Output folders that are not in the run's folder, by address; fit to be written to."""
-        folders = [there for stage in self.stages for _, there in output_folders(stage).values()]
         outside = {
             there.resolve_paths(""): there
-            for there in folders
+            for stage in self.stages
+            for _, there in output_folders(stage).values()
             if not (there.is_local() and _is_within(there.path, self.top))
         }
         if others := {*before} - {*outside}:
@@ -247,9 +239,6 @@ class _Run:
         for address, there in outside.items():
             try:
                 files = there.find("") if there.exists("") else []
-                if not there.is_local():
-                    there.pipe_file(".writable", b"yes")
-                    there.rm_file(".writable")
             except Exception as error:
                 raise KitError(
                     f"{address} cannot be written: {error}. For S3, endpoint and keys come from "
@@ -263,8 +252,6 @@ class _Run:
     def execute(self, wait: bool) -> list[list[Counter]] | None:
         """Run or submit the stages, check each, and conclude."""
         try:
-            for stage in self.stages:
-                stage._run_for_rank = partial(tasks.run_task, stage)
             counts = self._submit(wait) if self.on_slurm else list(map(self._here, self.stages))
             if counts is not None:
                 self._conclude()
@@ -295,14 +282,17 @@ class _Run:
         return self._check(stage)
 
     def _submit(self, wait: bool) -> list[list[Counter]] | None:
-        jobs = slurm.submit(self.stages, self.folder) if self.to_do else []
-        if jobs and not wait:
-            print(f"submitted. Run it again with resume=True at the end of jobs {' '.join(jobs)}.")
+        ids = jobs.submit(self.stages, self.folder) if self.to_do else []
+        if ids and not wait:
+            print(f"submitted. Run it again with resume=True at the end of jobs {' '.join(ids)}.")
             return None
+        if ids:
+            show = f"python -m datatrove_kit status {shlex.quote(str(self.folder))}"
+            print(f"submitted. To see how far the jobs are: {show}", file=sys.stderr)
         try:
-            slurm.wait(self.stages, self.folder)
+            jobs.wait(self.stages, self.folder)
         except KeyboardInterrupt:
-            raise KitError(f"the jobs go on. To stop them: scancel {' '.join(jobs)}") from None
+            raise KitError(f"the jobs go on. To stop them: scancel {' '.join(ids)}") from None
         except KitError:
             # A store that cannot be reached is no second error: tasks clean up before they run.
             for stage in self.stages:
@@ -330,15 +320,14 @@ class _Run:
 
     def _check_reader(self, reader: Tolerant, name: str, accounts: list) -> None:
         """Compare the files that the tasks read, each with its account, with those there are."""
-        times = Counter(file for file, _ in accounts)
-        self._damage += [f"{file}: {what}" for file, a in accounts for what in a["damage"]]
-        path, listing = reader.data_folder.path, input_files(reader)
-        if listing.files != self.inputs.get(name, listing).files:
+        path, files = reader.data_folder.path, input_files(reader).files
+        if files != self.inputs.get(name, files):
             raise KitError(f"{name}: the files in {path} changed while they were read.")
-        wrong = [n for n in times if n not in listing.files or times[n] > 1]
-        wrong += [n for n in listing.files if not times[n] and reader.limit == -1]
-        if wrong:
-            raise KitError(f"{name} did not read once each of its files: {_some(wrong)}.")
+        times, limited = Counter(file for file, _ in accounts), reader.limit != -1
+        wrong = [n for n in {**files, **times} if times[n] != (n in files)]
+        if wrong := [n for n in wrong if times[n] or not limited]:
+            raise KitError(f"{name} did not read once each of its files: {', '.join(wrong[:5])}.")
+        self._damage += [f"{file}: {what}" for file, a in accounts for what in a["damage"]]
         if name in self.inputs:
             self._read |= {(path, file): account for file, account in accounts}
         else:

@@ -98,8 +98,8 @@ def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
         wrote[folder.path][name] = read_back(folder, name)
     counted: Counter = Counter()
     for step in _writing(executor):
-        if isinstance(step, DiskWriter) and (total := step.stats.stats.get("total")):
-            counted[step.output_folder.path] += int(total.total)
+        if isinstance(step, DiskWriter):
+            counted[step.output_folder.path] += int(step.stats["total"].total)
     for path, number in counted.items():
         there = sum(file.get("documents", 0) for file in wrote[path].values())
         if there != number:

@@ -55,8 +55,7 @@ def show_status(folder: str) -> None:
         why = ", ".join(f"{r} ({MEANS[r]})" if r in MEANS else r for r, _ in reasons)
         rows.append([stage.name, stage.tasks, *(states[state] for state in STATES), why])
         for rank in [rank for rank, (state, _) in enumerate(tasks) if state == "failed"]:
-            outcome = ended.get(stage.elements.get(f"{rank}"), "")
-            error, log = stage.why_failed(path, rank, outcome)
+            error, log = stage.why_failed(path, rank, ended)
             failed.append([stage.name, rank, error[:WIDTH], log])
     print(f"\nStages\n\n{tabulate(rows, ['stage', 'tasks', *STATES, 'why they wait'])}")
     if failed:

@@ -18,7 +18,7 @@ from datatrove.executor import SlurmPipelineExecutor
 from datatrove_kit import guard
 from datatrove_kit.errors import KitError
 from datatrove_kit.guard.jobs import NEVER, command, in_queue, jobs_of, outcomes
-from datatrove_kit.guard.slurm import wait as conclude
+from datatrove_kit.guard.jobs import wait as conclude
 from datatrove_kit.usage import usage
 
 POLL_SECONDS = 1.0

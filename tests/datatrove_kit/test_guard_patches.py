@@ -16,8 +16,8 @@ from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 
+from datatrove_kit.guard.jobs import submit
 from datatrove_kit.guard.processes import _waiting_run
-from datatrove_kit.guard.slurm import submit
 
 
 def pages(data, rank: int, world_size: int):
