@@ -49,7 +49,7 @@ REASONS = 30
 ENGLISH = "<datatrove_kit.fast.words."
 #: Tasks of a stage whose logs are looked at, the slowest, and bytes of each log.
 LOGS, LOG_BYTES = 10, 1 << 16
-FOLDER = re.compile(r"DataFolder\(path=(.+), fs=<(\w+)[\w.]*?\.?(\w+) object at")
+FOLDER = re.compile(r"DataFolder\(path='(.*)', fs=<(\w+)[\w.]*?\.?(\w+) object at")
 #: Characters of a setting; a Bloom filter or a list of a million domains is left out.
 SETTING = 100_000
 LISTED = re.compile(r"PIPELINE \S+\n((?:(?!\d{4}-).+\n)+)")
@@ -109,12 +109,18 @@ def read_run(path: str) -> Run:
         raise KitError(
             f"{path} cannot be opened: {error}. Give a folder, or install its file system."
         ) from error
-    readers = [reader for name in _find_logs(root) if (reader := _StageReader(root, name)).plan]
+    plans = {name: _plan(root, name) for name in _find_logs(root)}
+    readers = [_StageReader(root, name, plan) for name, plan in plans.items() if plan]
     if not readers:
         raise KitError(
             f"there is no run in {path}: no executor.json that can be read is in it or in a "
             "folder below it. Give the folder that holds the logging_dir of your executors."
         )
+    damaged = [
+        f"{name}/executor.json cannot be read: its stage is left out."
+        for name, plan in plans.items()
+        if not plan
+    ]
     readers = _in_order(sorted(readers, key=lambda reader: (reader.started, reader.stage.name)))
     kept: dict[str, Output] = {}
     dropped: dict[str, Output] = {}
@@ -139,7 +145,7 @@ def read_run(path: str) -> Run:
         any(step.dropped and id(step) not in written for step in steps),
         {url for reader in readers for url in [reader.url, *reader.folders]},
         [("first task started", min(started))] if started else [],
-        [finding for reader in readers for finding in reader.findings],
+        damaged + [finding for reader in readers for finding in reader.findings],
     )
 
 
@@ -151,56 +157,54 @@ def _find_logs(root: DataFolder) -> Iterator[str]:
             folders[:] = [f for f in folders if f not in ("completions", "logs", "stats")]
 
 
+def _plan(root: DataFolder, name: str) -> dict[str, Any] | None:
+    try:
+        plan = json.loads(root.read_text(f"{name}/executor.json"))
+        return {key: plan[key] for key in ("pipeline", "world_size", "logging_dir")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 class _StageReader:
     """One logging folder: its stage, and which folders the stage reads and writes."""
 
-    def __init__(self, root: DataFolder, name: str):
+    def __init__(self, root: DataFolder, name: str, plan: dict[str, Any]):
         self.root, self.findings = root, []
         self.logs = DataFolder(root._join(name), root.fs)
         self.url = self.logs.resolve_paths("").rstrip("/")
-        shown = name.strip("/") or Path(root.path).name
-        try:
-            self.plan = json.loads(self.logs.read_text("executor.json"))
-            pipeline, tasks = self.plan["pipeline"], self.plan["world_size"]
-            self.moved = _moved(_url(self.plan["logging_dir"]), self.url)
-        except (OSError, ValueError, KeyError, TypeError):
-            self.plan = None
-            return
-        completed = self.logs.list_files("completions")
-        complete = sum(int(n) < tasks for f in completed if (n := f.rpartition("/")[2]).isdigit())
-        times, counted = self._statistics()
-        self.started, listed = "", []
-        for task in times[:LOGS] or [Task(0, 0.0)]:
-            log = self._log(task.rank)
-            if found := re.search(r"Reading input file (.+), \d+/\d+", log):
-                task.file = found[1]
-            if found := re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", log):
-                self.started = min(self.started or found[0], found[0])
-            if found := LISTED.search(log):
-                listed = found[1].splitlines()
+        self.moved = _moved(_url(plan["logging_dir"]), self.url)
         self.reads: list[str] = []
         self.writes: list[tuple[Step, str, bool]] = []  # step, folder, whether it keeps
         self.folders: list[str] = []
+        tasks, shown = plan["world_size"], name.strip("/") or Path(root.path).name
+        completed = [file.rpartition("/")[2] for file in self.logs.list_files("completions")]
+        complete = sum(rank.isdigit() and int(rank) < tasks for rank in completed)
+        times, counted = self._statistics()
+        self.started, listed = self._logs(times)
+        steps = self._steps(shown, plan["pipeline"], counted, listed)
+        self.stage = Stage(shown, tasks, complete, steps, times)
+
+    def _steps(self, shown: str, pipeline: list, counted: list, listed: list[str]) -> list[Step]:
         own = [i for i, entry in enumerate(pipeline) if isinstance(entry, dict)]
         if counted and len(own) != len(counted):
             self.findings.append(
                 f"{shown}: executor.json has {len(own)} steps and the statistics have "
-                f"{len(counted)}; which belong together cannot be told, so its folders are left "
-                "out."
+                f"{len(counted)}. Which belong together cannot be told: its folders are left out."
             )
-            steps = [_step(name, {}, total, time) for name, total, time in counted]
-        else:
-            if not counted:
-                names = listed if len(listed) == len(pipeline) else ["None: None"] * len(pipeline)
-                counted = [(names[i], None, 0.0) for i in own]
-            of_step = dict(zip(own, counted, strict=True))
-            steps = [
-                _step(of_step[i][0], entry, *of_step[i][1:]) if i in of_step else _plain(entry)
-                for i, entry in enumerate(pipeline)
-            ]
-            for i in own:
-                self._folders_of(steps[i], pipeline[i])
-        self.stage = Stage(shown, tasks, complete, steps, times)
+            return [_step(name, {}, total, time) for name, total, time in counted]
+        if not counted:
+            names = listed if len(listed) == len(pipeline) else [""] * len(pipeline)
+            counted = [(names[i], None, 0.0) for i in own]
+        of_step = dict(zip(own, counted, strict=True))
+        steps = []
+        for i, entry in enumerate(pipeline):
+            if i not in of_step:
+                steps.append(_plain(entry))
+                continue
+            name, total, seconds = of_step[i]
+            steps.append(_step(name, entry, total, seconds))
+            self._folders_of(steps[i], entry)
+        return steps
 
     def _statistics(self) -> tuple[list[Task], list[tuple[str, Counter, float]]]:
         """Times of tasks, slowest first, and name, sums and seconds of each step."""
@@ -229,14 +233,23 @@ class _StageReader:
         times.sort(key=lambda task: -task.seconds)
         return times, list(zip(names, totals, seconds, strict=True))
 
-    def _log(self, rank: int) -> str:
-        for file in (f"logs/task_{rank:05d}.log", f"logs/node_0_task_{rank:05d}.log"):
-            try:
-                with self.logs.open(file, "rb") as log:
-                    return log.read(LOG_BYTES).decode(errors="replace")
-            except OSError:
+    def _logs(self, times: list[Task]) -> tuple[str, list[str]]:
+        """When the first of the slowest tasks started, and the steps as its log lists them.
+
+        Puts the first input file in each of the tasks.
+        """
+        started, listed = [], []
+        for task in times[:LOGS] or [Task(0, 0.0)]:
+            if not self.logs.isfile(file := f"logs/task_{task.rank:05d}.log"):
                 continue
-        return ""
+            with self.logs.open(file, "rb") as stream:
+                log = stream.read(LOG_BYTES).decode(errors="replace")
+            if found := re.search(r"Reading input file (.+), \d+/\d+", log):
+                task.file = found[1]
+            started += re.findall(r"\A\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", log)
+            if found := LISTED.search(log):
+                listed = found[1].splitlines()
+        return min(started, default=""), listed
 
     def _folders_of(self, step: Step, attributes: Mapping[str, Any]) -> None:
         """Note the folders of a step, and name them in its settings as seen from the run."""
@@ -280,8 +293,7 @@ def _url(value: str) -> str:
     """The address of a folder, from how DataTrove prints it; "" for another value."""
     if not (found := FOLDER.match(value)):
         return ""
-    quoted, package, name = found.groups()
-    path = ast.literal_eval(quoted)
+    path, package, name = found.groups()
     if name == "LocalFileSystem":
         return path.rstrip("/")
     for protocol, known in known_implementations.items():

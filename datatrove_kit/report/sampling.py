@@ -212,8 +212,8 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
     said = [
         *reader.said(),
         *([unsaved] if saved < tasks else []),
-        f"Up to {texts} texts of each reason and of each folder of kept documents are shown, drawn "
-        f"by the seed {seed}, and of each text the first {SHOWN:,} characters.",
+        f"Texts are drawn by the seed {seed}: of each reason and of each folder of kept documents "
+        f"at most {texts}, and of each text the first {SHOWN:,} characters.",
         "Lengths, languages and domains are of the documents that were looked at. Where a folder "
         "was read in part, they are scaled to its number of documents.",
     ]
@@ -229,16 +229,13 @@ def find_clusters(run: Run, seed: int) -> tuple[list[Cluster], list[str]]:
     found, said = [], []
     folders = [one for one in run.dropped if one.documents and one.steps[0].kind == "dedup"]
     for output in sorted(folders, key=lambda one: -one.documents)[:CLUSTER_FOLDERS]:
-        few = Smallest(CLUSTERS)
-        for record in Reader(run, seed).read(output):
-            if record.is_text:
-                few.offer(order(seed, record.place), record)
+        few = _some(run, output, seed, CLUSTERS)
         reader = Reader(run, seed)
         kept = (record for one in output.beside or run.kept for record in reader.read(one))
         kind = "exact" if "Exact" in output.steps[0].name else "near"
-        found += clusters(few.items(), kept, shown, kind)
+        found += clusters(few, kept, shown, kind)
         said.append(
-            f"{len(few.heap)} of {output.documents:,} duplicates in {output.name} were compared "
+            f"{len(few)} of {output.documents:,} duplicates in {output.name} were compared "
             f"with {reader.documents:,} kept documents."
         )
     return found, said
@@ -249,11 +246,16 @@ def in_pieces(run: Run, seed: int) -> list[Tokens]:
     steps = [step.settings for stage in run.stages for step in stage.steps]
     if not run.kept or not (tokenizer := find_tokenizer(steps, run.path)):
         return []
-    few, reader = Smallest(TOKENIZED), Reader(run, seed)
-    for record in reader.read(run.kept[0]):
+    few = _some(run, run.kept[0], seed, TOKENIZED)
+    return [in_tokens(*tokenizer, shown(record), record.text) for record in few]
+
+
+def _some(run: Run, output: Output, seed: int, size: int) -> list[Record]:
+    few = Smallest(size)
+    for record in Reader(run, seed).read(output):
         if record.is_text:
             few.offer(order(seed, record.place), record)
-    return [in_tokens(*tokenizer, shown(record), record.text) for record in few.items()]
+    return few.items()
 
 
 def owners(output: Output) -> dict[str | None, tuple[Pile, Step | None]]:

@@ -308,6 +308,8 @@ def test_damaged_files_are_named_and_the_others_shown(source, tmp_path):
     lines = (tmp_path / "lines/00001.jsonl").read_text().splitlines()
     lines[3] = lines[3][:20]
     (tmp_path / "lines/00001.jsonl").write_text("\n".join(lines))
+    (tmp_path / "logs/other").mkdir()
+    (tmp_path / "logs/other/executor.json").write_text('{"pipeline": [')
     stats = tmp_path / "logs/stats/00001.json"
     stats.write_text(stats.read_text()[:100])
     report = make_report(str(tmp_path))
@@ -316,6 +318,7 @@ def test_damaged_files_are_named_and_the_others_shown(source, tmp_path):
     assert "table/000_00000.parquet cannot be read to its end: " in said
     assert "lines/00001.jsonl line 4 is no JSON: " in said
     assert "logs/stats/00001.json is not counted: " in said
+    assert "logs/other/executor.json cannot be read: " in said
     assert [len(pile.texts) for _, pile in report.kept] == [5, 5, 5]
     assert {text.place.split()[0] for text in report.kept[2][1].texts} == {
         "table/000_00001.parquet"
