@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import re
 from bisect import bisect_right
@@ -160,21 +159,20 @@ class Reader:
         return [*said, *self.faults[:BARS], *more]
 
 
-class Smallest:
-    """The few items with the smallest keys among all that were offered."""
+class Drawn:
+    """The few records that come first in an order by chance, among all that were offered."""
 
-    def __init__(self, size: int):
-        self.size, self.heap, self.offered = size, [], 0
+    def __init__(self, seed: int, size: int):
+        self.seed, self.size, self.found = seed, size, []
 
-    def offer(self, key: int, item: Any) -> None:
-        self.offered += 1
-        if len(self.heap) < self.size:
-            heapq.heappush(self.heap, (-key, self.offered, item))
-        elif self.heap and -key > self.heap[0][0]:
-            heapq.heapreplace(self.heap, (-key, self.offered, item))
+    def offer(self, record: Record) -> None:
+        self.found.append((order(self.seed, record.place), record))
+        if len(self.found) > 4 * self.size:
+            self.records()
 
-    def items(self) -> list[Any]:
-        return [item for _, _, item in sorted(self.heap, key=lambda entry: -entry[0])]
+    def records(self) -> list[Record]:
+        self.found = sorted(self.found, key=lambda found: found[0])[: self.size]
+        return [record for _, record in self.found]
 
 
 def order(seed: int, name: str) -> int:
@@ -191,7 +189,7 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
     """
     if not run.kept and not run.dropped:
         return [], [], ["The run has no folder of documents, so there are no texts to show."]
-    reader, spread = Reader(run, seed), _Spread()
+    reader, counts = Reader(run, seed), {"kept": Counter(), "dropped": Counter()}
     steps = [step for stage in run.stages for step in stage.steps]
     kept = [(output.name, Pile("", output.documents)) for output in run.kept]
     piles = [*(pile for _, pile in kept), *(pile for step in steps for pile in step.piles)]
@@ -199,9 +197,9 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
     for pile in piles[ALL_TEXTS:]:
         pile.missing = f"The page shows texts of {ALL_TEXTS} reasons and folders alone."
     for output, (_, pile) in zip(run.kept, kept, strict=True):
-        _look(reader, output, {None: (pile, None)}, spread.of("kept", output), texts)
+        counts["kept"].update(_look(reader, output, {None: (pile, None)}, texts))
     for output in run.dropped:
-        _look(reader, output, owners(output), spread.of("dropped", output), texts)
+        counts["dropped"].update(_look(reader, output, owners(output), texts))
     written = [id(step) for output in run.dropped for step in output.steps]
     for step in steps:
         for pile in step.piles if id(step) not in written else []:
@@ -217,7 +215,7 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
         "Lengths, languages and domains are of the documents that were looked at. Where a folder "
         "was read in part, they are scaled to its number of documents.",
     ]
-    return kept, spread.distributions(), said
+    return kept, list(_distributions(*counts.values())), said
 
 
 def find_clusters(run: Run, seed: int) -> tuple[list[Cluster], list[str]]:
@@ -251,11 +249,11 @@ def in_pieces(run: Run, seed: int) -> list[Tokens]:
 
 
 def _some(run: Run, output: Output, seed: int, size: int) -> list[Record]:
-    few = Smallest(size)
+    drawn = Drawn(seed, size)
     for record in Reader(run, seed).read(output):
         if record.is_text:
-            few.offer(order(seed, record.place), record)
-    return few.items()
+            drawn.offer(record)
+    return drawn.records()
 
 
 def owners(output: Output) -> dict[str | None, tuple[Pile, Step | None]]:
@@ -284,26 +282,27 @@ def reason_of(record: Record, known: Container[str | None]) -> str | None:
 
 
 def _look(
-    reader: Reader,
-    output: Output,
-    known: dict[str | None, tuple[Pile, Step | None]],
-    spread: _Folder,
-    texts: int,
-) -> None:
-    drawn = {reason: Smallest(texts) for reason, (pile, _) in known.items() if not pile.missing}
+    reader: Reader, output: Output, known: dict[str | None, tuple[Pile, Step | None]], texts: int
+) -> Counter:
+    """Put texts in the piles of a folder; how many of its documents have a title and a value."""
+    drawn = {key: Drawn(reader.seed, texts) for key, (pile, _) in known.items() if not pile.missing}
+    counts: Counter = Counter()
+    before = reader.documents
     for record in reader.read(output):
-        spread.add(record)
-        reason = reason_of(record, known)
-        if reason in drawn:
-            drawn[reason].offer(order(reader.seed, record.place), record)
+        counts.update(_values(record))
+        if (reason := reason_of(record, known)) in drawn:
+            drawn[reason].offer(record)
+    looked = reader.documents - before
     for reason, found in drawn.items():
         pile, step = known[reason]
-        pile.texts = [shown(record, reason, step) for record in found.items()]
+        pile.texts = [shown(record, reason, step) for record in found.records()]
         if not pile.texts and pile.documents:
             pile.missing = (
-                f"None of the {spread.documents:,} documents that were looked at in {output.name} "
-                "is one of these."
+                f"None of the {looked:,} documents that were looked at in {output.name} is one of "
+                "these."
             )
+    scale = max(1, output.documents / max(1, looked))
+    return Counter({key: number * scale for key, number in counts.items()})
 
 
 def shown(record: Record, reason: str | None = None, step: Step | None = None) -> Text:
@@ -335,24 +334,13 @@ def _record(place: str, raw: Any) -> Record:
     return Record(place, name, text, known, is_text)
 
 
-class _Folder:
-    """Lengths, languages and domains of the documents of a folder."""
-
-    def __init__(self, fate: str, output: Output):
-        self.fate, self.output, self.documents = fate, output, 0
-        self.counts = {title: Counter() for title in TITLES}
-
-    def add(self, record: Record) -> None:
-        self.documents += 1
-        edge = EDGES[bisect_right(EDGES, max(1, len(record.text))) - 1]
-        language, url = record.metadata.get("language"), record.metadata.get("url")
-        for title, value in zip(TITLES, (edge, language, _domain(url)), strict=True):
-            if value:
-                self.counts[title][value if title == TITLES[0] else str(value)] += 1
-
-    def scaled(self, title: str) -> Counter:
-        scale = max(1, self.output.documents / max(1, self.documents))
-        return Counter({key: number * scale for key, number in self.counts[title].items()})
+def _values(record: Record) -> Iterator[tuple[str, Any]]:
+    """What is counted of a document, by the titles of the distributions."""
+    yield TITLES[0], EDGES[bisect_right(EDGES, max(1, len(record.text))) - 1]
+    if language := record.metadata.get("language"):
+        yield TITLES[1], str(language)
+    if domain := _domain(record.metadata.get("url")):
+        yield TITLES[2], domain
 
 
 def _domain(url: Any) -> str:
@@ -362,33 +350,18 @@ def _domain(url: Any) -> str:
         return ""
 
 
-class _Spread:
-    """Distributions over all folders, as estimates for the whole run."""
-
-    def __init__(self):
-        self.folders: list[_Folder] = []
-
-    def of(self, fate: str, output: Output) -> _Folder:
-        self.folders.append(_Folder(fate, output))
-        return self.folders[-1]
-
-    def distributions(self) -> list[Distribution]:
-        found = []
-        for title in TITLES:
-            kept, dropped = (
-                sum((f.scaled(title) for f in self.folders if f.fate == fate), Counter())
-                for fate in ("kept", "dropped")
-            )
-            if not (both := kept + dropped):
-                continue
-            if title == TITLES[0]:
-                keys = [edge for edge in EDGES if min(both) <= edge <= max(both)]
-                kind = "histogram"
-            else:
-                keys, kind = [key for key, _ in both.most_common(BARS)], "bars"
-            bars = [{str(key): round(side[key]) for key in keys} for side in (kept, dropped)]
-            if len(both) > len(keys) and kind == "bars":
-                for bar, side in zip(bars, (kept, dropped), strict=True):
-                    bar["others"] = round(side.total()) - sum(bar.values())
-            found.append(Distribution(title, kind, *bars))
-        return found
+def _distributions(*sides: Counter) -> Iterator[Distribution]:
+    """Of kept and of dropped documents, from how many there are with a title and a value."""
+    for title in TITLES:
+        counts = [Counter({v: n for (t, v), n in side.items() if t == title}) for side in sides]
+        if not (both := counts[0] + counts[1]):
+            continue
+        if title == TITLES[0]:
+            keys = [edge for edge in EDGES if min(both) <= edge <= max(both)]
+        else:
+            keys = [key for key, _ in both.most_common(BARS)]
+        bars = [{str(key): round(count[key]) for key in keys} for count in counts]
+        if len(both) > len(keys):
+            for bar, count in zip(bars, counts, strict=True):
+                bar["others"] = round(count.total()) - sum(bar.values())
+        yield Distribution(title, "histogram" if title == TITLES[0] else "bars", *bars)
