@@ -10,8 +10,13 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
+from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline.filters import GopherRepetitionFilter
+from datatrove.pipeline.readers import JsonlReader
+from datatrove.pipeline.writers import JsonlWriter
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from datatrove_kit.report import write_report
 from datatrove_kit.report.model import (
     Cluster,
     Comparison,
@@ -610,3 +615,37 @@ def test_differences_of_duplicates(visit):
     exact = page.locator(".cluster").nth(1)
     assert "was kept is not among those that were looked at" in exact.inner_text()
     assert exact.locator(".only").count() == 0 and exact.locator(".card .body").count() == 2
+
+
+def test_a_run_of_datatrove(browser, tmp_path):
+    """From a plain pipeline to its page: what fell, marked, and what stayed."""
+    documents = [{"id": f"mill-{at}", "text": f"{PROSE}\n\nNumber {at}."} for at in range(4)]
+    documents += [{"id": f"menu-{at}", "text": f"{MENU}\nPage {at}"} for at in range(7)]
+    documents += [{"id": name, "text": f"{PROSE}\n\n{HOSTILE[name]}"} for name in ("close", "bidi")]
+    (tmp_path / "data").mkdir()
+    lines = "".join(json.dumps(document) + "\n" for document in documents)
+    (tmp_path / "data" / "00.jsonl").write_text(lines, encoding="utf-8")
+    dropped = JsonlWriter(f"{tmp_path}/run/dropped")
+    LocalPipelineExecutor(
+        [
+            JsonlReader(f"{tmp_path}/data", glob_pattern="*.jsonl"),
+            GopherRepetitionFilter(top_n_grams=(), dup_n_grams=(), exclusion_writer=dropped),
+            JsonlWriter(f"{tmp_path}/run/kept"),
+        ],
+        logging_dir=f"{tmp_path}/run/logs",
+    ).run()
+    page = browser.new_page()
+    heard = []
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("request", lambda request: heard.append(request.url))
+    page.goto(write_report(str(tmp_path / "run")).as_uri())
+    page.locator(".funnel").get_by_role("link", name="dup_line_frac 7").click()
+    shown = page.locator(".pile:visible .card:visible")
+    assert re.fullmatch("menu-[0-6]", shown.locator(".id").inner_text())
+    assert shown.locator(".body mark").all_inner_texts() == ["Home"] * 4  # all but the first
+    page.locator(".list").get_by_role("link", name="kept").click()
+    assert page.locator(".pile:visible").get_by_text("6 documents kept, 5 shown").count() == 1
+    tiles = " ".join(page.locator(".tiles").inner_text().split())
+    assert tiles.startswith("13 documents read 6 documents kept, 46.2%")
+    assert page.title() == "run" and len(heard) == 1, heard
+    page.close()
