@@ -29,6 +29,7 @@ WORD_AND_BLANKS = re.compile(rf"(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)\s*|\s+")
 @dataclass
 class _Removed:
     record: Record
+    cluster: str | None
     shingles: set[tuple[str, ...]]
     rank: tuple[bool, float] = (False, 0.0)
     kept: Record | None = None
@@ -57,18 +58,17 @@ def clusters(
     Returns:
         Clusters with a kept document first, then the largest first.
     """
-    known: dict[tuple[str, ...], list[_Removed]] = {}
-    ones = [_Removed(record, _shingles(record.text)) for record in removed]
-    for one in ones:
+    ones = [_Removed(one, _cluster_id(one), _shingles(one.text)) for one in removed]
+    known: dict[tuple[str, ...], list[int]] = {}
+    for at, one in enumerate(ones):
         for shingle in one.shingles:
-            known.setdefault(shingle, []).append(one)
+            known.setdefault(shingle, []).append(at)
     for record in kept:
         _offer(record, ones, known)
     groups: dict[object, list[_Removed]] = {}
     for one in ones:
-        cluster = _cluster_id(one.record)
-        key = cluster if cluster is not None else id(one.kept) if one.kept else one.record.text
-        groups.setdefault((cluster is None, key), []).append(one)
+        key = one.cluster or (id(one.kept) if one.kept else one.record.text)
+        groups.setdefault((one.cluster is None, key), []).append(one)
     found = [_cluster(group, shown, kind) for group in groups.values()]
     return sorted(found, key=lambda one: (one.kept is None, -(one.size or len(one.removed))))
 
@@ -76,19 +76,17 @@ def clusters(
 def _offer(record: Record, ones: list[_Removed], known: dict) -> None:
     """Remember a kept document with those removed ones to which it is the most alike."""
     shingles, cluster = _shingles(record.text), _cluster_id(record)
-    common = Counter(id(one) for shingle in shingles & known.keys() for one in known[shingle])
-    for one in ones:
-        theirs = _cluster_id(one.record)
-        recorded = theirs is not None and cluster is not None
-        if recorded and theirs != cluster:
+    common = Counter(at for shingle in shingles & known.keys() for at in known[shingle])
+    for at, one in enumerate(ones):
+        both, recorded = common.get(at, 0), None not in (cluster, one.cluster)
+        if (recorded and cluster != one.cluster) or not (recorded or both):
             continue
-        both = common[id(one)]
-        alike = both / max(len(shingles) + len(one.shingles) - both, 1)
+        alike = both / (len(shingles) + len(one.shingles) - both)
         if record.text == one.record.text:
             alike = 2.0
         if (recorded or alike >= LEAST_ALIKE) and (recorded, alike) > one.rank:
             one.rank, one.kept = (recorded, alike), record
-            one.shared = both / max(len(one.shingles), 1)
+            one.shared = both / len(one.shingles)
 
 
 def _cluster(group: list[_Removed], shown: Callable[[Record], Text], kind: str) -> Cluster:
@@ -97,10 +95,9 @@ def _cluster(group: list[_Removed], shown: Callable[[Record], Text], kind: str) 
     records = [one.record for one in group] + ([best.kept] if best.kept else [])
     if len(records) > 1:
         kind = "exact" if len({record.text for record in records}) == 1 else "near"
-    # MinHash counts the whole cluster, ExactDedup the others, at the kept document, or 0
-    sizes = [int(record.metadata.get("minhash_cluster_size", 0)) for record in records]
-    if best.kept and (others := int(best.kept.metadata.get("duplicate_count", 0))):
-        sizes.append(others + 1)
+    sizes = [_count(record, "minhash_cluster_size") for record in records]
+    if best.kept and (others := _count(best.kept, "duplicate_count")):
+        sizes.append(others + 1)  # ExactDedup counts those that it removed
     return Cluster(
         kind=kind,
         removed=[shown(one.record) for one in group[:REMOVED]],
@@ -108,6 +105,11 @@ def _cluster(group: list[_Removed], shown: Callable[[Record], Text], kind: str) 
         shared=best.shared,
         size=max(sizes) or None,
     )
+
+
+def _count(record: Record, field: str) -> int:
+    count = record.metadata.get(field)
+    return count if isinstance(count, int) else 0
 
 
 def _cluster_id(record: Record) -> str | None:

@@ -69,7 +69,10 @@ def mark(
                 return [], str(why)
             except (LookupError, TypeError, ValueError):
                 return [], ""
-            return _joined(marks, len(text) if shown is None else shown), note
+            visible = _joined(marks, len(text) if shown is None else shown)
+            if marks and not visible:
+                note += " All of that stands behind the part that is shown."
+            return visible, note
     return [], ""
 
 
@@ -179,10 +182,12 @@ def _repeats(text: str, settings: Settings, _: Mapping, kind: str, characters: s
     repeated = _repeated(pieces)
     if characters:
         part, whole = sum(len(piece) for piece, *_ in repeated), len(text)
-        said = f"{name.capitalize()}s that came before hold {part:,} of {whole:,} characters"
+        said = (
+            f"{name.capitalize()}s that repeat an earlier one hold {part:,} of {whole:,} characters"
+        )
     else:
         part, whole = len(repeated), len(pieces)
-        said = f"{part:,} of {whole:,} {name}s came before"
+        said = f"{part:,} of {whole:,} {name}s repeat an earlier one"
     limit = settings[f"dup_{kind}_{characters or ''}frac"]
     return _marks(repeated, f"repeated {name}"), f"{said} ({_share(part, whole, limit)})."
 
@@ -215,7 +220,7 @@ def _repeated_n_grams(text: str, settings: Settings, _: Mapping, number: str) ->
         else:
             seen.add(name)
             at += 1
-    said = f"Runs of {n} words that came before hold {part:,} of {len(text):,} characters"
+    said = f"Runs of {n} words that repeat earlier ones hold {part:,} of {len(text):,} characters"
     return _marks(spans, f"repeated {n} words"), f"{said} ({_share(part, len(text), limit)})."
 
 
@@ -226,7 +231,8 @@ def _number_of_words(text: str, settings: Settings, _: Mapping, kind: str) -> Fo
     if kind == "long":
         return [], f"More than {settings['max_doc_words']:,} words."
     words = [word for word, *_ in _words(text, settings["language"]) if set(word) - PUNCTUATION_SET]
-    return [], f"{len(words):,} words without punctuation; {settings['min_doc_words']:,} must be."
+    least = settings["min_doc_words"]
+    return [], f"{len(words):,} words that are not punctuation, at least {least:,} pass."
 
 
 def _length_of_words(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
@@ -244,10 +250,12 @@ def _length_of_words(text: str, settings: Settings, _: Mapping, kind: str) -> Fo
 
 def _symbols(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
     words = len(_words(text, settings["language"]))
-    name, form = ("hash", "#") if kind == "hashes" else ("ellipsis", r"\.\.\.|…")
+    name, names, form = (
+        ("hash", "hashes", "#") if kind == "hashes" else ("ellipsis", "ellipses", r"\.\.\.|…")
+    )
     found = [Mark(*symbol.span(), name) for symbol in re.finditer(form, text)]
     share = _share(len(found), words, settings["max_symbol_word_ratio"])
-    return found, f"{len(found):,} times {name} for {words:,} words ({share})."
+    return found, f"{len(found):,} {names} for {words:,} words ({share})."
 
 
 def _line_symbols(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
@@ -285,7 +293,7 @@ def _stop_words(text: str, settings: Settings, _: Mapping) -> Found:
     least = settings["min_stop_words"]
     return (
         _marks(found, "stop word"),
-        f"{len(different)} of {len(wanted)} stop words{names}; at least {least} must be.",
+        f"{len(different)} of {len(wanted)} stop words{names}; at least {least} pass.",
     )
 
 
@@ -343,7 +351,7 @@ def _c4_word(text: str, settings: Settings, _: Mapping, reason: str) -> Found:
             places = [match.start() for match in re.finditer(word, _lower(line))]
             marks = [Mark(start + at, start + at + len(word), name) for at in places]
             # DataTrove looks between the parts of a line that citations leave
-            return marks or [Mark(start, start + len(line), name)], f"A line with {word}."
+            return marks or [Mark(start, start + len(line), name)], f'A line holds "{word}".'
     return [], ""
 
 
@@ -377,7 +385,7 @@ def _c4_paragraphs(text: str, settings: Settings, _: Mapping) -> Found:
     lines = list(_split(text, re.escape(settings["line_delimiter"])))
     short = [line for line in lines if len(line[0]) < length]
     said = f"{len(lines) - len(short)} of {len(lines)} lines have {length} characters or more"
-    return _marks(short, f"shorter than {length}"), f"{said}; {least} must have."
+    return _marks(short, f"shorter than {length}"), f"{said}; at least {least} pass."
 
 
 def _bad_words(text: str, settings: Settings, metadata: Mapping) -> Found:
@@ -409,7 +417,7 @@ def _fineweb(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
         repeated = _repeated(lines)
         part, whole = sum(len(line) for line, *_ in repeated), len(text.replace("\n", ""))
         share = _share(part, whole, settings["char_duplicates_ratio"])
-        said = f"Lines that came before hold {part:,} of {whole:,} characters"
+        said = f"Lines that repeat an earlier one hold {part:,} of {whole:,} characters"
         return _marks(repeated, "repeated line"), f"{said} ({share})."
     if kind == "short_line":
         length = settings["short_line_length"]

@@ -405,6 +405,8 @@ def test_marks_end_where_the_shown_text_ends():
     few, same = mark("dup_line_frac", text, step, shown=12)
     assert len(every) == 999 and spans(few) == [(5, 9), (10, 12)]
     assert note == same
+    none, note = mark("dup_line_frac", text, step, shown=4)
+    assert not none and note == f"{same} All of that stands behind the part that is shown."
 
 
 @pytest.mark.parametrize("text", ["(" * 200_000, "a " * 2_500_000, "#" * 5_000_000, "“”" * 9000])
