@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
@@ -162,9 +161,8 @@ def in_queue(jobs: list[str], *which: str) -> dict[str, str]:
     """
     if not jobs:
         return {}
-    words = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}"]
-    lines = command(*words, "--format=%A %F_%K %T %r", *which).splitlines()
-    rows = [line.split(maxsplit=3) for line in lines]
+    words = ["squeue", "--me", "--noheader", "--array", "--format=%A %F_%K %T %r", *which]
+    rows = [line.split(maxsplit=3) for line in command(*words).splitlines()]
     return {
         name: f"{state} {reason}"
         for job, name, state, reason in rows
@@ -177,10 +175,10 @@ def outcomes(jobs: list[str]) -> dict[str, str]:
 
     From the queue, and for what has left it from the accounting, if the cluster keeps one.
     """
+    words = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=jobid,state"]
     found: dict[str, str] = {}
-    words = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(jobs)}"]
     with suppress(KitError):
-        lines = command(*words, "--format=jobid,state").splitlines() if jobs else []
+        lines = command(*words, f"--jobs={','.join(jobs)}").splitlines() if jobs else []
         found |= dict(line.split("|") for line in lines)
     found |= in_queue(jobs, "--states=all")  # the accounting is some seconds behind
     return {name: state.split()[0] for name, state in found.items()}

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from textwrap import shorten
 
@@ -84,12 +85,12 @@ def counters(executor: PipelineExecutor) -> list[Counter]:
     run before as well; DataTrove's ``stats.json`` and what ``run()`` returns do not.
     """
     totals: list[Counter] = [Counter() for _ in executor.pipeline]
-    with_stats = [i for i, step in enumerate(executor.pipeline) if hasattr(step, "stats")]
+    of_steps = [t for t, s in zip(totals, executor.pipeline, strict=True) if hasattr(s, "stats")]
     for task in range(executor.world_size):
         steps = json.loads(executor.logging_dir.read_text(f"stats/{task:05d}.json"))
-        for index, step in zip(with_stats, steps, strict=True):
+        for total, step in zip(of_steps, steps, strict=True):
             for name, value in step["stats"].items():
-                totals[index][name] += value["total"] if isinstance(value, dict) else value
+                total[name] += value["total"] if isinstance(value, dict) else value
     return totals
 
 
@@ -120,26 +121,21 @@ def _validate(stages: Sequence[PipelineExecutor], folder: Path) -> None:
     kinds = LocalPipelineExecutor, SlurmPipelineExecutor
     if not any(stages and all(isinstance(s, kind) for s in stages) for kind in kinds):
         raise KitError("give executors that are all LocalPipelineExecutor or all Slurm's.")
-    taken: set[str] = set()
+    taken: list[str] = []
     for stage in stages:
         logs = os.path.realpath(stage.logging_dir.path)
-        if not stage.logging_dir.is_local() or label(stage, folder)[0] == "." or logs in taken:
+        if not stage.logging_dir.is_local() or label(stage, folder)[0] == ".":
             raise KitError(
                 f"each executor needs a logging folder of its own below {folder}, such as logs or "
                 f"logs/NAME, and {logs} is none: give it as logging_dir."
             )
         if not stage.skip_completed or getattr(stage, "local_tasks", stage.tasks) != stage.tasks:
             raise KitError("skip_completed=False and local_tasks run a part: leave them out.")
-        taken |= {logs, *output_folders(stage)}
-    for path in taken:
-        if within := [inner for inner in taken if inner != path and _is_within(inner, path)]:
-            raise KitError(
-                f"{path} holds {within[0]}: give each writer, and the logs, a folder of its own."
-            )
-
-
-def _is_within(path: str, outer: str) -> bool:
-    return f"{path}{os.sep}".startswith(f"{outer.rstrip(os.sep)}{os.sep}")
+        taken += [logs, *output_folders(stage)]
+    for one, other in permutations(taken, 2):
+        if Path(one).is_relative_to(other):
+            why = f"lies in {other}" if one != other else "is taken twice"
+            raise KitError(f"{one} {why}: give each writer and each logging_dir its own folder.")
 
 
 class _Run:
@@ -148,7 +144,7 @@ class _Run:
     def __init__(self, stages: list, folder: Path, resume: bool, overwrite: bool):
         self.stages, self.folder, self.top = stages, folder, os.path.abspath(folder)
         self.on_slurm = isinstance(stages[0], SlurmPipelineExecutor)
-        self._known, self._read, self._damage, self.findings = {}, {}, [], {}
+        self._read, self._damage, self._files, self.findings = {}, [], 0, {}
         self._lost, self._between = Counter(), Counter()
         before = self._before(resume, overwrite)
         self.inputs = dict(self._inputs())
@@ -207,13 +203,14 @@ class _Run:
         written: list[str] = []
         for stage in self.stages:
             for number, reader in readers_of(stage):
-                path, name = reader.data_folder.path, step_name(stage, number, self.folder)
-                inside = _is_within(path, self.top)
-                if any(_is_within(path, w) or (inside and _is_within(w, path)) for w in written):
+                path, name = Path(reader.data_folder.path), step_name(stage, number, self.folder)
+                own = [w for w in written if path.is_relative_to(w)]
+                inside = path.is_relative_to(self.top)
+                if own or (inside and any(Path(w).is_relative_to(path) for w in written)):
                     reader.files = ()  # it may have listed them early
                     continue
                 listing = input_files(reader)
-                if inside or _is_within(self.top, path):
+                if inside or Path(self.top).is_relative_to(path):
                     raise KitError(f"{name}: {path} and the run's folder must lie apart.")
                 if not listing.files:
                     raise KitError(f"{name}: {path} holds no input file. Give it another folder.")
@@ -229,7 +226,7 @@ class _Run:
             there.resolve_paths(""): there
             for stage in self.stages
             for _, there in output_folders(stage).values()
-            if not (there.is_local() and _is_within(there.path, self.top))
+            if not (there.is_local() and Path(there.path).is_relative_to(self.top))
         }
         if others := {*before} - {*outside}:
             raise KitError(
@@ -303,14 +300,15 @@ class _Run:
 
     def _check(self, stage: PipelineExecutor) -> list[Counter]:
         """What the steps of a finished stage counted; raises KitError if it cannot be trusted."""
-        accounts, counts = tasks.examine(stage, self._known), counters(stage)
+        (accounts, files), counts = tasks.examine(stage), counters(stage)
+        self._files += files
         for number, reader in readers_of(stage):
             self._check_reader(reader, step_name(stage, number, self.folder), accounts[number])
         for step, count in zip(stage.pipeline, counts, strict=True):
             if isinstance(step, BaseExtractor):
                 self._lost += Counter({why: count[why] for why in LOST if count[why]})
             if isinstance(step, DiskWriter) and not count["total"]:
-                rejected = _tally(self._read.values(), "rejected") + self._between
+                rejected = self._tally("rejected") + self._between
                 why = [*self._damage, *(f"{n} records: {reason}" for reason, n in rejected.items())]
                 raise KitError(
                     f"no document came to {step.output_folder.path}. {'; '.join(why)}\nLoosen a "
@@ -328,16 +326,20 @@ class _Run:
         if wrong := [n for n in wrong if times[n] or not limited]:
             raise KitError(f"{name} did not read once each of its files: {', '.join(wrong[:5])}.")
         self._damage += [f"{file}: {what}" for file, a in accounts for what in a["damage"]]
-        if name in self.inputs:
-            self._read |= {(path, file): account for file, account in accounts}
-        else:
-            self._between += _tally((account for _, account in accounts), "rejected")
+        for file, account in accounts:
+            if name in self.inputs:
+                self._read[path, file] = account
+            else:
+                self._between.update(account["rejected"])
+
+    def _tally(self, what: str) -> Counter:
+        return sum((Counter(account[what]) for account in self._read.values()), Counter())
 
     def _conclude(self) -> None:
         """Say whether the run is whole, with the findings; KitError if part could not be read."""
         several = len({path for path, _ in self._read}) > 1  # one name may be that of two files
         read = {f"{path}/{n}" if several else n: a for (path, n), a in self._read.items()}
-        tallies = {w: _tally(read.values(), w) for w in ("rejected", "skipped", "noticed")}
+        tallies = {what: self._tally(what) for what in ("rejected", "skipped", "noticed")}
         rejected, skipped, noticed = tallies.values()
         documents = sum(account["documents"] for account in read.values())
         records = documents + rejected.total() + skipped.total()
@@ -352,7 +354,7 @@ class _Run:
         print(
             f"\nThe run is {'not ' if self._damage else ''}whole. Input: {', '.join(found)}. "
             f"Tasks complete: {sum(stage.world_size for stage in self.stages)}. "
-            f"Files checked: {sum(map(len, self._known.values()))}."
+            f"Files checked: {self._files}."
         )
         self.findings = {"documents": documents, **tallies, "rejected between": self._between}
         self.findings |= {"lost": self._lost, "damage": self._damage, "input": read}
@@ -368,8 +370,3 @@ class _Run:
     def _report(self, **more) -> None:
         text = json.dumps({**more, **self.findings}, indent=1)
         (self.folder / FINDINGS).write_text(f"{text}\n")
-
-
-def _tally(accounts: Iterable[dict], what: str) -> Counter:
-    """Records that were rejected, skipped or noticed in some files, by reason."""
-    return sum((Counter(account[what]) for account in accounts), Counter())

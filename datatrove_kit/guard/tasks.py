@@ -17,7 +17,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -79,16 +79,14 @@ def run_task(executor: PipelineExecutor, rank: int, *args, **kwargs):
         claim.write(owner)
     discard(executor, [rank])
     # A copy, since tasks of one Slurm job would add their statistics to those of the one before.
-    pipeline, executor.pipeline = executor.pipeline, deepcopy(executor.pipeline)
-    executor.mark_rank_as_completed = partial(_complete, executor, owner)
+    one = copy(executor)
+    one.pipeline = deepcopy(executor.pipeline)
+    one.mark_rank_as_completed = partial(_complete, one, owner)
     try:
-        return type(executor)._run_for_rank(executor, rank, *args, **kwargs)
+        return type(one)._run_for_rank(one, rank, *args, **kwargs)
     except Exception as error:
         error.task = rank  # travels with the error out of a worker, for a message to name
         raise
-    finally:
-        executor.pipeline = pipeline
-        del executor.mark_rank_as_completed
 
 
 def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
@@ -192,14 +190,14 @@ def discard(executor: PipelineExecutor, ranks: Iterable[int] | None = None) -> N
         folder.rm_file(name)
 
 
-def examine(executor: PipelineExecutor, known: dict) -> dict[int, list[tuple[str, dict]]]:
-    """Check a finished executor; returns for each reader the files its tasks read, with accounts.
-
-    For each output folder ``known`` gets the files in it, as ``read_back`` found them.
+def examine(executor: PipelineExecutor) -> tuple[dict[int, list[tuple[str, dict]]], int]:
+    """Check a finished executor; returns for each reader the files its tasks read, with accounts,
+    and the number of files that the tasks wrote.
 
     Raises KitError when a rank is incomplete, or when there are other files than its tasks left.
     """
     logs, outputs, read = executor.logging_dir, output_folders(executor), defaultdict(list)
+    left: dict[str, dict[str, int]] = {path: {} for path in outputs}
     if missing := executor.get_incomplete_ranks():
         raise KitError(
             f"{len(missing)} of {executor.world_size} tasks of {logs.path} did not complete: run "
@@ -210,15 +208,14 @@ def examine(executor: PipelineExecutor, known: dict) -> dict[int, list[tuple[str
         for number, accounts in report["read"].items():
             read[int(number)] += accounts.items()
         for path, files in zip(outputs, report["wrote"], strict=True):
-            known.setdefault(path, {}).update(files)
+            left[path] |= {name: file["bytes"] for name, file in files.items()}
     for path, (_, folder) in outputs.items():
         folder.invalidate_cache()
         listing = folder.find("", detail=True) if folder.exists("") else {}
         there = {n: i["size"] for n, i in listing.items() if i["type"] == "file"}
-        left = {n: file["bytes"] for n, file in known[path].items()}
-        if wrong := sorted(n for n in there | left if there.get(n) != left.get(n)):
+        if wrong := sorted(n for n, _ in there.items() ^ left[path].items()):
             raise KitError(
                 f"{path} does not hold what the tasks left there: {', '.join(wrong[:5])} came, went"
                 " or changed since, by other hands. overwrite=True starts the run afresh."
             )
-    return read
+    return read, sum(map(len, left.values()))

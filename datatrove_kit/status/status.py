@@ -26,12 +26,8 @@ IN_VAIN = tuple(f"PENDING {reason}" for reason in NEVER)
 STATES = ("complete", "failed", "running", "waiting")
 #: Failed tasks that are shown, and characters of each error.
 SHOWN, WIDTH = 10, 100
-#: What some of Slurm's reasons mean; the others speak for themselves.
-MEANS = {
-    "Dependency": "for the stage before",
-    "DependencyNeverSatisfied": "in vain, the stage before failed",
-    "BeginTime": "Slurm holds what it runs again for two minutes",
-}
+#: What one of Slurm's reasons means; the others speak for themselves.
+HELD = {"BeginTime": "BeginTime (Slurm holds what it runs again for two minutes)"}
 
 
 def show_status(folder: str) -> None:
@@ -52,7 +48,7 @@ def show_status(folder: str) -> None:
         states = Counter(state for state, _ in tasks)
         total += states
         reasons = Counter(why for state, why in tasks if state == "waiting").most_common()
-        why = ", ".join(f"{r} ({MEANS[r]})" if r in MEANS else r for r, _ in reasons)
+        why = ", ".join(HELD.get(reason, reason) for reason, _ in reasons)
         rows.append([stage.name, stage.tasks, *(states[state] for state in STATES), why])
         for rank in [rank for rank, (state, _) in enumerate(tasks) if state == "failed"]:
             error, log = stage.why_failed(path, rank, ended)

@@ -189,13 +189,12 @@ def after_the_writer(harm):
 def test_a_run_in_good_order(writer, tmp_path):
     done = executor(tmp_path, writer=writer)
     done.run()
-    known: dict = {}
-    assert examine(done, known) == {}  # no reader, so nothing was read
-    out = tmp_path / "out"
-    sizes = {name: file["bytes"] for name, file in known[str(out)].items()}
-    assert sizes == {p.name: p.stat().st_size for p in out.iterdir()}
-    assert list(known) == [str(out)]
-    assert len(known[str(out)]) == 2
+    assert examine(done) == ({}, 2)  # no reader, so nothing was read
+    reports = [json.loads(p.read_text()) for p in (tmp_path / "logs/completions").iterdir()]
+    wrote = [file for report in reports for files in report["wrote"] for file in files.items()]
+    assert {name: file["bytes"] for name, file in wrote} == {
+        p.name: p.stat().st_size for p in (tmp_path / "out").iterdir()
+    }
 
 
 def test_a_task_that_wrote_less_than_it_counted_is_not_complete(tmp_path):
@@ -209,7 +208,7 @@ def test_a_task_that_wrote_less_than_it_counted_is_not_complete(tmp_path):
         done.run()
     assert done.get_incomplete_ranks() == [0, 1]
     with pytest.raises(KitError, match=r"2 of 2 tasks .* did not complete: .* with resume=True"):
-        examine(done, {})
+        examine(done)
 
 
 def test_a_task_that_another_process_has_taken_over_is_not_complete(tmp_path):
@@ -232,7 +231,7 @@ def test_what_an_attempt_left_is_removed_before_the_next(tmp_path):
     again = executor(tmp_path)
     assert [name for _, name in files_of(again, [1])] == ["00001.jsonl.gz", "below/00001.jsonl.gz"]
     again.run()
-    assert examine(again, {}) == {}
+    assert examine(again)[0] == {}
     assert not (tmp_path / "out/below/00001.jsonl.gz").exists()
     assert (tmp_path / "out/00000.jsonl.gz").stat().st_ino == before.st_ino
 
@@ -251,7 +250,7 @@ def test_files_that_are_not_as_the_tasks_left_them(harm, tmp_path):
     done.run()
     harm(tmp_path / "out")
     with pytest.raises(KitError, match=r"0000\d.jsonl.gz came, went or changed since"):
-        examine(done, {})
+        examine(done)
 
 
 # ---- the same run ------------------------------------------------------------------------------
@@ -424,7 +423,7 @@ def test_changes_of_input_and_versions_are_named(tmp_path, monkeypatch):
         ({"logging_dir": "{run}"}, "needs a logging folder of its own below"),
         ({"skip_completed": False}, "skip_completed=False"),
         ({"local_tasks": 1}, "local_tasks run a part"),
-        ({"logging_dir": "{run}/out/logs"}, "holds"),
+        ({"logging_dir": "{run}/out/logs"}, "logs lies in .*out: give each writer"),
     ],
 )
 def test_executors_that_cannot_be_guarded(how, words, tmp_path):
@@ -438,16 +437,19 @@ def test_executors_that_cannot_be_guarded(how, words, tmp_path):
     assert not folder.exists()
 
 
-def test_two_executors_with_one_logging_folder(tmp_path):
+@pytest.mark.parametrize(("logs", "out"), [("logs", "out/{}"), ("logs/{}", "out")])
+def test_two_executors_with_one_folder(logs, out, tmp_path):
+    """Of logs or of output, where each would take the other's files for its own."""
     made = [
         LocalPipelineExecutor(
-            [pages, JsonlWriter(str(tmp_path / f"run/{name}"))],
-            logging_dir=str(tmp_path / "run/logs"),
+            [pages, JsonlWriter(str(tmp_path / "run" / out.format(name)))],
+            logging_dir=str(tmp_path / "run" / logs.format(name)),
         )
         for name in "ab"
     ]
-    with pytest.raises(KitError, match="a logging folder of its own"):
+    with pytest.raises(KitError, match=r"(logs|out) is taken twice: .* its own folder"):
         guard.run(made, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_with_files_that_no_run_wrote(tmp_path):
