@@ -28,8 +28,8 @@ def compare(run: Run, other: Run, seed: int) -> Comparison:
     """
     before, after = _fates(run, seed), _fates(other, seed)
     for mine, others in ((before, after), (after, before)):
-        if mine.absent:
-            mine.update(dict.fromkeys(others.keys() - mine.keys(), mine.absent))
+        if 0 < len(gone := others.keys() - mine.keys()) <= mine.unwritten:
+            mine.update(dict.fromkeys(gone, UNWRITTEN))
     both = before.keys() & after.keys()
     moved: dict[str, list[int]] = {"kept": [], "dropped": [], "changed": []}
     for key in sorted(key for key in both if before[key] != after[key]):
@@ -57,11 +57,12 @@ def compare(run: Run, other: Run, seed: int) -> Comparison:
 class _Fates(dict[int, str]):
     """What became of documents, by the hashes of their ids.
 
-    ``absent`` is what became of others, where a run was read to its end and has steps that write
-    nothing of what they drop; else "".
+    Attributes:
+        unwritten: others that may have been dropped by steps that write nothing of them, if the
+            run was read to its end.
     """
 
-    absent = ""
+    unwritten = 0
 
 
 def _fates(run: Run, seed: int) -> _Fates:
@@ -71,8 +72,8 @@ def _fates(run: Run, seed: int) -> _Fates:
         if len(fates) >= 2 * FATES:
             smallest = sorted(fates)[:FATES]
             fates, all_of_it = _Fates((key, fates[key]) for key in smallest), False
-    if all_of_it and reader.saw_all() and run.drops_unwritten:
-        fates.absent = UNWRITTEN
+    if all_of_it and reader.saw_all():
+        fates.unwritten = run.unwritten
     return fates
 
 

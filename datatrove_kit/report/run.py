@@ -81,7 +81,7 @@ class Run:
     Attributes:
         kept: folders of final documents: those that no other stage turns into other documents.
         dropped: folders of exclusion writers.
-        drops_unwritten: whether a step drops documents without an exclusion writer.
+        unwritten: documents that were dropped by steps without an exclusion writer.
         inner: other folders and files that lie in these two kinds and hold no documents of theirs.
         findings: what could not be read, in sentences.
     """
@@ -90,7 +90,7 @@ class Run:
     stages: list[Stage]
     kept: list[Output]
     dropped: list[Output]
-    drops_unwritten: bool
+    unwritten: int
     inner: set[str]
     facts: list[tuple[str, str]]
     findings: list[str]
@@ -142,7 +142,7 @@ def read_run(path: str) -> Run:
         [reader.stage for reader in readers],
         [output for url, output in kept.items() if url not in again],
         list(dropped.values()),
-        any(step.dropped and id(step) not in written for step in steps),
+        sum(step.dropped or 0 for step in steps if id(step) not in written),
         {url for reader in readers for url in [reader.url, *reader.folders]},
         [("first task started", min(started))] if started else [],
         damaged + [finding for reader in readers for finding in reader.findings],

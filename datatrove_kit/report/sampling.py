@@ -145,6 +145,8 @@ class Reader:
         run = self.run
         counted = sum(output.documents for output in [*run.kept, *run.dropped])
         folders = len(run.kept) + len(run.dropped)
+        if not folders:
+            return ["The run has no folder of documents: there are no texts to show."]
         said = [
             f"{self.documents:,} of {counted:,} documents in {folders} folders were looked at, in "
             f"{self.files:,} of {self.of_files:,} files."
@@ -187,8 +189,6 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
 
     Returns the piles of kept documents, distributions, and how the texts were drawn.
     """
-    if not run.kept and not run.dropped:
-        return [], [], ["The run has no folder of documents, so there are no texts to show."]
     reader, counts = Reader(run, seed), {"kept": Counter(), "dropped": Counter()}
     steps = [step for stage in run.stages for step in stage.steps]
     kept = [(output.name, Pile("", output.documents)) for output in run.kept]
@@ -207,14 +207,16 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
     tasks = sum(stage.tasks for stage in run.stages)
     saved = sum(len(stage.times) for stage in run.stages)
     unsaved = f"Counts are of {saved:,} of {tasks:,} tasks: the others have saved no statistics."
-    said = [
-        *reader.said(),
-        *([unsaved] if saved < tasks else []),
-        f"Texts are drawn by the seed {seed}: of each reason and of each folder of kept documents "
-        f"at most {texts}, and of each text the first {SHOWN:,} characters.",
-        "Lengths, languages and domains are of the documents that were looked at. Where a folder "
-        "was read in part, they are scaled to its number of documents.",
-    ]
+    said = reader.said()
+    if saved < tasks:
+        said.append(unsaved)
+    if reader.documents:
+        said += [
+            f"Texts are drawn by the seed {seed}: of each reason and of each folder of kept "
+            f"documents at most {texts}, and of each text the first {SHOWN:,} characters.",
+            "Lengths, languages and domains are of the documents that were looked at. Where a "
+            "folder was read in part, they are scaled to its number of documents.",
+        ]
     return kept, list(_distributions(*counts.values())), said
 
 
@@ -307,12 +309,15 @@ def _look(
 
 def shown(record: Record, reason: str | None = None, step: Step | None = None) -> Text:
     """What the page shows of a document, with what made it fall at a step."""
-    metadata = {key: _short(value) for key, value in list(record.metadata.items())[:FIELDS]}
+    fields = list(record.metadata.items())[:FIELDS]
+    metadata = {_short(key): _short(value) for key, value in fields}
     text = Text(record.id, record.text[:SHOWN], len(record.text), record.place, metadata)
     if step and record.is_text:
-        text.marks, text.note = mark(
-            reason or "", record.text, step.settings, record.metadata, SHOWN
-        )
+        what = (reason or "", record.text, step.settings, record.metadata, SHOWN)
+        try:
+            text.marks, text.note = mark(*what)
+        except Exception as error:  # of anybody's text, and of settings of anybody's filter
+            text.note = f"What made it fall could not be measured: {error!r}."
     return text
 
 

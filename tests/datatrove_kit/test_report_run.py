@@ -265,6 +265,10 @@ def test_the_last_documents_are_kept_ones(source, tmp_path):
     assert [name for name, _ in report.kept] == ["good"]
     assert steps_of(report)["WordStats"].kind == "stats"
     assert "exclusion writer" in piles_of(report)["LambdaFilter: no reason given"].missing
+    shutil.rmtree(out / "logs/z")
+    shutil.rmtree(out / "logs/y")
+    report = make_report(str(out))
+    assert report.sampling == ["The run has no folder of documents: there are no texts to show."]
 
 
 class Other(Length):
@@ -409,6 +413,14 @@ def test_two_runs_without_exclusion_writers(source, pages, tmp_path):
     assert found.moved == {"kept": 0, "dropped": len(gone), "changed": 0}
     assert {move.text.id for move in found.dropped} <= gone
     assert {move.after for move in found.dropped} == {"dropped by a step without exclusion writer"}
+
+
+def test_two_runs_of_other_documents(run, tmp_path):
+    others = [page(number) | {"id": f"other-{number}"} for number in range(300)]
+    source = write(tmp_path / "in", others, 2)
+    launch(tmp_path, JsonlReader(str(source)), Length(30), JsonlWriter(f"{tmp_path}/kept"))
+    found = make_report(str(run), str(tmp_path)).comparison
+    assert (found.both, found.moved) == (0, {"kept": 0, "dropped": 0, "changed": 0})
 
 
 def report(*arguments: str) -> subprocess.CompletedProcess:
