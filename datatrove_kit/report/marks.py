@@ -338,7 +338,7 @@ def _c4_fate(line: str, settings: Settings) -> str:
         return "javascript"
     if settings["filter_curly_bracket"] and "{" in line:
         return "curly bracket"
-    if settings["filter_policy"] and any(words in lower for words in POLICY_SUBSTRINGS):
+    if settings["filter_policy"] and any(phrase in lower for phrase in POLICY_SUBSTRINGS):
         return "cookies or terms of use"
     return ""
 
@@ -397,9 +397,11 @@ def _bad_words(text: str, settings: Settings, metadata: Mapping) -> Found:
     expression = C4BadWordsFilter()._get_badwords(language)
     lower = _lower(_bounded(text))
     marks, at = [], 0
-    while (found := expression.search(lower, at)) and found.end():
-        first, at = found.span(expression.groups)
-        marks.append(Mark(first, at, "blocked word"))
+    # the blank behind a word may be the one before the next
+    while at < len(lower) and (found := expression.search(lower, at)):
+        first, end = found.span(expression.groups)
+        marks.append(Mark(first, end, "blocked word"))
+        at = max(end, first + 1)
     words = {text[one.start : one.end].lower() for one in marks}
     return marks, f"Words of the list for {language!r}: {', '.join(sorted(words))}."
 
@@ -445,8 +447,9 @@ def _language(text: str, settings: Settings, metadata: Mapping) -> Found:
 
 def _address(text: str, settings: Settings, metadata: Mapping, kind: str) -> Found:
     address = metadata["url"]
+    said = f"The address is {_quoted(address)}."
     if kind in ("domain", "subdomain", "url"):
-        return [], f"{address}: {'the address' if kind == 'url' else f'the {kind}'} is blocked."
+        return [], f"{said} {'It' if kind == 'url' else f'Its {kind}'} is blocked."
     name = {
         "hard_blacklisted": "banned_words",
         "soft_blacklisted": "soft_banned_words",
@@ -456,10 +459,11 @@ def _address(text: str, settings: Settings, metadata: Mapping, kind: str) -> Fou
     if settings["use_integrated_lists"]:
         blocked = get_list(ASSETS_PATH, f"{name}.txt", blocked)
     if kind == "blacklisted_subword":
-        found = {word for word in blocked if word in normalize(address)}
+        letters = normalize(address)
+        found = {word for word in blocked if word in letters}
     else:
         found = blocked & set(normalizer.split(address))
-    return [], f"{address}: blocked by {', '.join(sorted(found - {''}))}."
+    return [], f"{said} Blocked words in it: {', '.join(sorted(found - {''}))}."
 
 
 MEASURES: dict[str, Callable[..., Found]] = {
