@@ -70,7 +70,7 @@ def draw(run: Path, stdout: str) -> None:
         "Two histograms. Before the filters the ratio of stop words has small hills left of the "
         "large one: other languages at zero, price lists, adverts. After the filters the "
         "large hill alone is left, nearly as high. The score for English has a hill near one, a "
-        "low one of price lists left of it, and one at zero: the filters leave the first alone. The "
-        "mean before the filters lies where hardly a document is.",
+        "low one of price lists left of it, and one at zero: the filters leave the first alone. "
+        "The mean before the filters lies where hardly a document is.",
         {"fasttext_en": [mean]},
     )
