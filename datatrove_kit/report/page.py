@@ -87,7 +87,7 @@ def _number(number: int | None) -> str:
     return "–" if number is None else f"{number:,}"
 
 
-def _share(part: int | None, whole: int | None) -> str:
+def _share(part: float | None, whole: float | None) -> str:
     """``part`` as a percentage of ``whole``; never 0% for something nor 100% for less than all."""
     if not whole or part is None:
         return ""

@@ -404,7 +404,9 @@ def test_a_reason_in_the_funnel_shows_its_texts(visit):
     assert "611 documents dropped, 5 shown" in shown.inner_text()
     assert "38.2% of the characters are in repeated lines" in shown.inner_text()
     assert 0 <= shown.bounding_box()["y"] < 300
+    page.locator(".funnel").get_by_role("link", name="top_4_gram").click()
     page.go_back()
+    shown.get_by_role("heading", name="dup_line_frac").wait_for()
     page.locator(".list").get_by_role("link", name="kept").click()
     assert page.locator(".pile:visible .id:visible").inner_text() == "mill"
     page.locator(".funnel").get_by_role("link", name="no text").click()
@@ -475,7 +477,7 @@ def test_keyboard_alone(visit):
     page.reload()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # the link that skips the navigation
-    assert page.evaluate(f"{focused}.id") == "main"
+    page.wait_for_function(f"{focused}.id === 'main'")
     while page.evaluate(f"{focused}.hash") != "#pile-3":
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")

@@ -112,9 +112,15 @@ function copy(button) {
   });
 }
 
-document.addEventListener("click", ({ target }) => {
+document.addEventListener("click", (event) => {
+  const { target } = event;
   const link = target.closest("a[href^='#pile-']");
-  if (link) choose(link.hash, true);
+  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+    // The browser's own jump would take the focus from the heading.
+    event.preventDefault();
+    if (link.hash !== location.hash) history.pushState(null, "", link.hash);
+    choose(link.hash, true);
+  }
   const button = target.closest("button");
   if (button?.dataset.step) turn(listOf(button.closest("[data-pager]")), Number(button.dataset.step));
   else if (button?.dataset.id !== undefined) copy(button);
