@@ -26,7 +26,7 @@ from datatrove_kit.report.tokens import find_tokenizer, in_tokens
 #: at most and at least.
 ALL_FILES, MOST_FILES, LEAST_FILES = 1024, 32, 2
 ALL_BYTES, MOST_BYTES, LEAST_BYTES = 256 << 20, 16 << 20, 1 << 18
-#: A longer line ends the reading of its file.
+#: A longer line is passed over.
 LONGEST_LINE = 8 << 20
 #: Texts for each reason, for all reasons together, and characters of each.
 TEXTS, ALL_TEXTS, SHOWN = 5, 400, 5000
@@ -108,16 +108,20 @@ class Reader:
     def _lines(self, stream: IO[bytes], size: int, place: str) -> Iterator[tuple[str, Any, int]]:
         for number in count(1):
             line = stream.readline(LONGEST_LINE)
-            if len(line) == LONGEST_LINE:
-                raise ValueError(f"line {number} has more than {LONGEST_LINE >> 20} MB")
             if not line or size <= 0:
                 return
             size -= len(line)
+            long = len(line) == LONGEST_LINE
+            while size > 0 and len(line) == LONGEST_LINE:
+                line = stream.readline(LONGEST_LINE)
+                size -= len(line)
             try:
+                if long:
+                    raise ValueError(f"more than {LONGEST_LINE >> 20} MB")
                 if line.strip():
                     yield f"line {number}", json.loads(line), len(line)
             except ValueError as error:
-                self.faults.append(f"{place} line {number} is no JSON: {error}.")
+                self.faults.append(f"{place} line {number} is passed over: {error}.")
 
     def _rows(self, stream: IO[bytes], size: int, place: str) -> Iterator[tuple[str, Any, int]]:
         with pq.ParquetFile(stream) as table:
