@@ -75,7 +75,7 @@ class Stage:
 
 @dataclass
 class Distribution:
-    """How something is spread over kept and over dropped documents, from the sample."""
+    """How something is spread over kept and over dropped documents, scaled up from the sample."""
 
     title: str  # such as "Characters of a document"
     kind: str  # "histogram": keys are left edges of bins, equal steps of a log scale; or "bars"
