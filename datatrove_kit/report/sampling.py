@@ -183,9 +183,8 @@ class Drawn:
 
 def order(seed: int, name: str) -> int:
     """A place in an order by chance, the same for the same seed and name."""
-    return int.from_bytes(
-        blake2b(f"{seed} {name}".encode(errors="replace"), digest_size=8).digest()
-    )
+    digest = blake2b(f"{seed} {name}".encode(errors="replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
 def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution], list[str]]:
