@@ -28,7 +28,6 @@ HOW_IT_RUNS = {"stats", "accounts", "fs", "file_progress", "doc_progress"}
 #: Code below these folders is known by the version of its package.
 INSTALLED = (str(Path(__file__).parents[1]), site.getusersitepackages(), *site.getsitepackages())
 INSTALLED += tuple(sysconfig.get_paths()[n] for n in ("stdlib", "platstdlib", "purelib", "platlib"))
-METHODS = (types.MethodType, types.BuiltinMethodType, functools.partial)
 LONGEST = 200  # characters of a value; of a longer one its hash is kept
 
 
@@ -40,8 +39,7 @@ class Fingerprint:
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.own = folder, {}
-        self._path: list[int] = []
+        self.folder, self.own, self._path = folder, {}, []
 
     def of(self, stages: Iterable[PipelineExecutor], inputs: dict[str, dict[str, int]]) -> dict:
         """The record, as JSON has it; ``inputs`` are the files of each reader, with their sizes."""
@@ -79,7 +77,7 @@ class Fingerprint:
             return sorted(map(self.value, value), key=str)
         if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, range)):
             return [self.value(item) for item in value]
-        if isinstance(value, METHODS):
+        if isinstance(value, (types.MethodType, types.BuiltinMethodType, functools.partial)):
             names = ("__func__", "__name__", "__self__", "func", "args", "keywords")
             return [self.value(getattr(value, name)) for name in names if hasattr(value, name)]
         value = inspect.unwrap(value) if callable(value) else value

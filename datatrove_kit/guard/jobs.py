@@ -143,10 +143,7 @@ def command(*words: str, timeout: float = 30) -> str:
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
     except FileNotFoundError:
-        raise KitError(
-            f"{words[0]} is not here: run this on a login node of your cluster, or use a "
-            "LocalPipelineExecutor."
-        ) from None
+        raise KitError(f"{words[0]} is not here: run this on a login node of a cluster.") from None
     except subprocess.TimeoutExpired:
         raise KitError(f"{' '.join(words)} gave no answer in {timeout:.0f} s.") from None
     if done.returncode:
@@ -161,11 +158,10 @@ def in_queue(jobs: list[str], *which: str) -> dict[str, str]:
     """
     if not jobs:
         return {}
-    words = ["squeue", "--me", "--noheader", "--array", "--format=%A %F_%K %T %r", *which]
-    rows = [line.split(maxsplit=3) for line in command(*words).splitlines()]
+    lines = command("squeue", "--me", "--noheader", "--array", "--format=%A %F_%K %T %r", *which)
     return {
         name: f"{state} {reason}"
-        for job, name, state, reason in rows
+        for job, name, state, reason in (line.split(maxsplit=3) for line in lines.splitlines())
         if job in jobs or name.partition("_")[0] in jobs
     }
 
@@ -273,18 +269,13 @@ def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str
                     array, index = divmod(place // executor.tasks_per_job, most)
                     stage.elements[f"{rank}"] = f"{stage.arrays[array]}_{index}"
         except BaseException as error:
-            cancel(jobs_of(folder))
+            with suppress(KitError):
+                command("scancel", *jobs_of(folder))
             if isinstance(error, subprocess.CalledProcessError):
                 raise KitError(f"sbatch refused a job, see its message above.{ARGUMENTS}") from None
             raise
     write_record(folder, stages)
     return jobs_of(folder)
-
-
-def cancel(jobs: list[str]) -> None:
-    """Cancel these jobs, if there are any."""
-    with suppress(KitError):
-        command("scancel", *jobs)
 
 
 def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
@@ -297,7 +288,8 @@ def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
         # Only what depends on a failed job directly is marked so; the rest waits for ever.
         stuck = any("DependencyNeverSatisfied" in why for why in waiting)
         if stuck and all("PENDING Dependency" in why for why in waiting):
-            cancel(jobs)
+            with suppress(KitError):  # some have ended
+                command("scancel", *jobs)
             break
         time.sleep(POLL_SECONDS)
     for stage, executor in zip(stages_in(folder), executors, strict=True):

@@ -66,8 +66,7 @@ def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
         return
     belong_to_parent()  # for the server of the pool's queues, which is forked from here
     done, here, main = threading.Event(), os.getpid(), threading.main_thread().ident
-    message: list[str] = []
-    stopped: list[int] = []
+    message, stopped = [], []
 
     def stop(signum, frame):
         if os.getpid() != here:  # a process that was forked from this one

@@ -178,8 +178,7 @@ class _Run:
         """The record of the run in the folder, if there is one and it may go or go on."""
         ids, record = jobs_of(self.folder), read_record(self.folder)
         if waiting := in_queue(ids):
-            # Submitted again, its list of ranks would be overwritten, and documents be lost with
-            # every job completed (seen with DataTrove 0.10.1).
+            # Submitted again, documents would be lost with every job COMPLETED (seen with 0.10.1).
             raise KitError(
                 f"jobs of the run in {self.folder} are in the queue ({', '.join(waiting)}): wait "
                 f"for their end, or cancel them first: scancel {' '.join(ids)}"
@@ -284,8 +283,7 @@ class _Run:
             print(f"submitted. Run it again with resume=True at the end of jobs {' '.join(ids)}.")
             return None
         if ids:
-            show = f"python -m datatrove_kit status {shlex.quote(str(self.folder))}"
-            print(f"submitted. To see how far the jobs are: {show}", file=sys.stderr)
+            print(f"submitted; see: python -m datatrove_kit status {self.folder}", file=sys.stderr)
         try:
             jobs.wait(self.stages, self.folder)
         except KeyboardInterrupt:

@@ -1,8 +1,7 @@
 """Tasks that check their files, so that a completion is worth believing.
 
-A task of a guarded executor claims its rank, removes what an earlier attempt at it left, runs,
-reads its own files back to their end, compares them with what its writers counted, and only then is
-marked complete. The check at the end, on one machine as on a thousand, is no more than a listing.
+A task claims its rank, removes what an earlier attempt left, runs, reads its own files back to
+their end, and compares them with what its writers counted. Then the end of a run needs a listing.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ from datatrove_kit.guard.processes import belong_to_parent
 LOCK = "run.lock"
 #: Folders of a logging folder with a file for each rank: who works on it, and what it has done.
 OWNERS, COMPLETIONS = "owners", "completions"
-BLOCK = 1 << 20
 
 
 @contextmanager
@@ -56,8 +54,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         # By the lock's own handle: closing another one of the same file would free the lock.
         lock.lockfile.truncate(0)
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        lock.lockfile.write(f"pid {os.getpid()} on {socket.gethostname()}: {command}\n")
+        lock.lockfile.write(f"pid {os.getpid()} on {socket.gethostname()}: {shlex.join(sys.argv)}")
         lock.lockfile.flush()
         yield
     finally:
@@ -118,7 +115,7 @@ def read_back(folder: DataFolder, name: str) -> dict[str, int]:
     if re.search(r"\.(jsonl?\.(gz|zst)|jsonl)$", name):
         last, found["documents"] = b"\n", 0
         with folder.open(name, "rb", compression="infer") as stream:
-            while block := stream.read(BLOCK):
+            while block := stream.read(1 << 20):
                 found["documents"] += block.count(b"\n")
                 last = block
         if not last.endswith(b"\n"):

@@ -10,19 +10,11 @@ from fasteners import InterProcessReaderWriterLock
 from tabulate import tabulate
 
 from datatrove_kit.errors import KitError
-from datatrove_kit.guard.jobs import (
-    NEVER,
-    Stage,
-    in_queue,
-    jobs_of,
-    outcomes,
-    read_record,
-    stages_in,
-)
+from datatrove_kit.guard import jobs
 from datatrove_kit.guard.runs import FINDINGS, SUCCESS
 from datatrove_kit.guard.tasks import COMPLETIONS, LOCK, OWNERS
 
-IN_VAIN = tuple(f"PENDING {reason}" for reason in NEVER)
+IN_VAIN = tuple(f"PENDING {reason}" for reason in jobs.NEVER)
 STATES = ("complete", "failed", "running", "waiting")
 #: Failed tasks that are shown, and characters of each error.
 SHOWN, WIDTH = 10, 100
@@ -35,15 +27,14 @@ def show_status(folder: str) -> None:
 
     Raises KitError when there is no run in it.
     """
-    path, jobs = Path(folder), jobs_of(Path(folder))
-    if not (record := read_record(path)):
-        others = sorted(str(found.parent) for found in path.glob("**/run.json"))
-        such = f", such as {others[0]}" if others else ""
-        raise KitError(f"there is no run in {folder}: give the folder that a run writes to{such}.")
+    path = Path(folder)
+    if not (record := jobs.read_record(path)):
+        raise KitError(f"there is no run in {folder}: give the folder that a run writes to.")
     print(f"{path}\nstarted by: {record['command']}")
-    queue, ended, alive = in_queue(jobs), outcomes(jobs), _is_held(path)
+    ids, alive = jobs.jobs_of(path), _is_held(path)
+    queue, ended = jobs.in_queue(ids), jobs.outcomes(ids)
     rows, failed, total = [], [], Counter()
-    for stage in stages_in(path):
+    for stage in jobs.stages_in(path):
         tasks = _tasks(path, stage, queue, ended, alive)
         states = Counter(state for state, _ in tasks)
         total += states
@@ -71,7 +62,7 @@ def _is_held(folder: Path) -> bool:
 
 
 def _tasks(
-    folder: Path, stage: Stage, queue: dict[str, str], ended: dict[str, str], alive: bool
+    folder: Path, stage: jobs.Stage, queue: dict[str, str], ended: dict[str, str], alive: bool
 ) -> list[tuple[str, str]]:
     """State of each task of a stage, and why it waits."""
     logs, found, first = folder / stage.logs, [], {}
@@ -79,8 +70,11 @@ def _tasks(
         element = stage.elements.get(f"{rank}")
         if (logs / COMPLETIONS / f"{rank:05d}").exists():
             found.append(("complete", ""))
-        elif not element:
-            found.append(_here(folder, logs / OWNERS / f"{rank:05d}", alive))
+        elif not element:  # without Slurm; what was claimed before the run was resumed waits again
+            claim, lock = logs / OWNERS / f"{rank:05d}", folder / LOCK
+            here = claim.exists() and not (alive and claim.stat().st_mtime < lock.stat().st_mtime)
+            why = "for a worker" if alive else "the run has stopped"
+            found.append(("running" if alive else "failed", "") if here else ("waiting", why))
         elif element not in first:
             has_log = stage.slurm_log(folder, rank).is_file()
             found.append(_on_slurm(queue.get(element), ended.get(element), has_log))
@@ -100,20 +94,12 @@ def _on_slurm(queued: str | None, outcome: str | None, has_log: bool) -> tuple[s
     return "waiting", "its job was cancelled" if outcome == "CANCELLED" else "not in the queue"
 
 
-def _here(folder: Path, claim: Path, alive: bool) -> tuple[str, str]:
-    """Of a task without Slurm; what was claimed before the run was resumed waits again."""
-    lock = folder / LOCK
-    if claim.exists() and not (alive and claim.stat().st_mtime < lock.stat().st_mtime):
-        return "running" if alive else "failed", ""
-    return "waiting", "for a worker" if alive else "the run has stopped"
-
-
 def _next(folder: Path, states: Counter, queue: dict[str, str], alive: bool) -> str:
     if (folder / SUCCESS).exists():
         return "nothing, the run is whole."
     moving = [name for name, why in queue.items() if not why.startswith("PENDING Dependency")]
     mend = "mend the cause, " if states["failed"] else ""
-    cancel = f"scancel {' '.join(jobs_of(folder))}"
+    cancel = f"scancel {' '.join(jobs.jobs_of(folder))}"
     if moving or (queue and not mend) or (alive and not queue):
         reasons = {queue[name] for name in moving}
         if reasons and all(why.startswith(IN_VAIN) for why in reasons):

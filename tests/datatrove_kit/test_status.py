@@ -65,7 +65,7 @@ def test_of_a_run(step, words, tmp_path):
     done = status("runs", tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
-        "error: there is no run in runs: give the folder that a run writes to, such as runs/mine.\n"
+        "error: there is no run in runs: give the folder that a run writes to.\n"
     )
 
 
