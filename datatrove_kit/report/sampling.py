@@ -66,9 +66,11 @@ class Reader:
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self):
-        folders = max(1, len(self.run.kept) + len(self.run.dropped))
-        self.most_files = max(LEAST_FILES, min(MOST_FILES, ALL_FILES // folders))
-        self.most_bytes = max(LEAST_BYTES, min(MOST_BYTES, ALL_BYTES // folders))
+        outputs = [*self.run.kept, *self.run.dropped]
+        self.folders, self.counted = len(outputs), sum(output.documents for output in outputs)
+        share = max(1, self.folders)
+        self.most_files = max(LEAST_FILES, min(MOST_FILES, ALL_FILES // share))
+        self.most_bytes = max(LEAST_BYTES, min(MOST_BYTES, ALL_BYTES // share))
 
     def read(self, output: Output) -> Iterator[Record]:
         """Documents of a folder; a file that cannot be read is named in ``faults``."""
@@ -141,21 +143,17 @@ class Reader:
                         yield f"row {number}", record, taken
 
     def saw_all(self) -> bool:
-        counted = sum(output.documents for output in [*self.run.kept, *self.run.dropped])
-        return self.documents == counted and not self.faults
+        return self.documents == self.counted and not self.faults
 
     def said(self) -> list[str]:
         """How much was read, in sentences."""
-        run = self.run
-        counted = sum(output.documents for output in [*run.kept, *run.dropped])
-        folders = len(run.kept) + len(run.dropped)
-        if not folders:
+        if not self.folders:
             return ["The run has no folder of documents: there are no texts to show."]
         said = [
-            f"{self.documents:,} of {counted:,} documents in {folders} folders were looked at, in "
-            f"{self.files:,} of {self.of_files:,} files."
+            f"{self.documents:,} of {self.counted:,} documents in {self.folders} folders were "
+            f"looked at, in {self.files:,} of {self.of_files:,} files."
         ]
-        if self.documents < counted or self.files < self.of_files:
+        if self.documents < self.counted or self.files < self.of_files:
             said.append(
                 f"Of each folder at most {self.most_files} files are read, chosen by the seed "
                 f"{self.seed}, and {self.most_bytes / 2**20:.3g} MB: the beginning of a file with "
