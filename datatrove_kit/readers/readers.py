@@ -1,4 +1,4 @@
-"""DataTrove's readers, to which one record costs itself alone, and a file is read to its damage."""
+"""Readers of DataTrove, and its ParquetWriter, to which one record costs itself alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import io
 import json
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import date, time
 from types import MethodType
+from typing import ClassVar
 
-import magic
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,49 +25,47 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters import URLFilter
 from datatrove.pipeline.readers import JsonlReader, ParquetReader, WarcReader
 from datatrove.pipeline.readers.base import BaseDiskReader
-from datatrove.pipeline.stats.base import BaseStats
+from datatrove.pipeline.writers import ParquetWriter
 from datatrove.utils.logging import logger
 from datatrove.utils.stats import Stats
-from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecord, WarcRecordType
+from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
-from datatrove_kit.readers.content import TOO_DEEP, Content, characters, is_too_deep, unpacked
+from datatrove_kit.readers.content import Content, Unfit, characters, is_too_deep, unpacked
 from datatrove_kit.readers.listing import input_files
 
 BLOCK = 1 << 20  # decoded bytes at a time
-REJECTED_BYTES = 1_000_000  # that are kept of a record
 MAX_LEVELS = 250  # orjson writes 254, of which a document takes two
-TOO_MANY_LEVELS = f"nested deeper than {MAX_LEVELS} levels"
 #: Metadata that steps of DataTrove use, and the types they expect.
 OWN = {"rank": (), "language": str, "token_count": (int, float), "language_score": (int, float)}
 TO_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 LONGEST_RECORD = 1 << 31
-PAGES = (WarcRecordType.response, WarcRecordType.conversion, WarcRecordType.resource)
+CONVERSION, RESPONSE = WarcRecordType.conversion, WarcRecordType.response
 HTML = ("text/html", "application/xhtml+xml")
 HTML_TAG = re.compile(rb"(?i)<(!doctype html|html)[\s>]")
+#: What Arrow raises for values that it cannot hold, or Python cannot.
+MISFITS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
-class Unfit(Exception):
-    """A record that is to be rejected; the text is the reason."""
+class NoPage(Unfit):
+    """Why a record is skipped."""
 
 
 @dataclass
 class Record:
-    """``data`` for a document, or why not; ``content`` is kept of what is rejected."""
+    """``raw`` is what ``load`` takes, unless ``fault`` says that the record is none."""
 
     number: int
     place: dict
-    data: object = None
-    content: bytes | None = None
-    rejected: str = ""
-    skipped: str = ""
+    raw: object = b""
+    fault: Unfit | None = None
     noticed: list[str] = field(default_factory=list)
 
-    def set_text(self, content_type: str | None = None) -> None:
-        """Make the text of a page from its content."""
-        self.data["text"] = text = characters(self.content, content_type)
-        self.rejected = self.rejected or ("unknown charset" if text is None else "")
-        if text and is_too_deep(text):
-            self.noticed.append(TOO_DEEP)
+    def text(self, content_type: str | None = None) -> str:
+        """The characters of a page; raises Unfit."""
+        text = characters(self.raw, content_type)
+        if is_too_deep(text):
+            self.noticed.append("text below 256 nested elements, which libxml2 drops")
+        return text
 
 
 class Tolerant(BaseDiskReader):
@@ -73,16 +73,17 @@ class Tolerant(BaseDiskReader):
 
     Attributes:
         rejected: folder or URL for what is rejected, a file of JSON lines for each rank.
-        accounts: by file of this task: ``records`` (lines that are not blank, rows, files, or WARC
-            records with a payload); how many gave ``documents``, or were ``rejected`` or
-            ``skipped`` by reason; how many documents were ``noticed`` by reason; texts on
-            ``damage``, with the byte; ``to_end``: whether it was read to its end or damage.
+        accounts: by file of this task: how many records (lines that are not blank, rows, files, or
+            WARC records with a payload) gave ``documents``, or were ``rejected`` or ``skipped`` by
+            reason; how many documents were ``noticed`` by reason; texts on ``damage``, with the
+            byte; ``to_end``: whether it was read to its end or damage.
         records: gives the records of a ``Content``; None if ``read_file`` is the user's own.
     """
 
     rejected: str | None = None
     files: tuple[str, ...] = ()
     own, needs_url, keep_errors = OWN, False, True
+    now: ClassVar[dict] = {}  # writers that reject find the account there
     accounts = records = None
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1):
@@ -103,28 +104,21 @@ class Tolerant(BaseDiskReader):
 
     def read_file(self, filepath: str) -> DocumentsPipeline:
         """The documents of a file, accounted for."""
-        counts = {what: {} for what in ("rejected", "skipped", "noticed")}
-        account = {"records": 0, "documents": 0, **counts, "damage": [], "to_end": False}
-        self.accounts[filepath] = self.account = account
+        counts = {what: Counter() for what in ("rejected", "skipped", "noticed")}
+        account = {"documents": 0, **counts, "damage": [], "to_end": False}
+        self.accounts[filepath] = self.account = self.now["account"] = account
         documents = self._read_records if self.records else super().read_file
-        try:
-            for document in documents(filepath):
-                yield document
-                account["documents"] += 1
-            account["to_end"] = True
-        except GeneratorExit:  # at the record after the last one that ``limit`` allows
-            account["records"] -= 1
-            raise
+        for document in documents(filepath):
+            yield document
+            account["documents"] += 1  # not of the one after the last that ``limit`` allows
+        account["to_end"] = True
 
     def _read_records(self, filepath: str) -> DocumentsPipeline:
         with self.data_folder.open(filepath, "rb") as stream:
             name = filepath or self.data_folder.path
             content = Content(stream, getattr(self, "compression", "infer"), name)
-            records = self.records(content, filepath)
-            while True:
+            for record in self.records(content, filepath):
                 with self.track_time():
-                    if not (record := next(records, None)):
-                        break
                     document = self._take(record, filepath)
                 if document:
                     yield document
@@ -136,60 +130,69 @@ class Tolerant(BaseDiskReader):
         """As DataTrove's, with records counted, and rejected or made fit to be written."""
         return self._take(Record(id_in_file, {"record": id_in_file}, data), source_file)
 
+    def load(self, record: Record) -> dict:
+        """The data of a record; raises Unfit."""
+        return record.raw
+
     def _take(self, record: Record, filepath: str) -> Document | None:
         """The document of a record, or None if it is skipped or rejected."""
-        self.account["records"] += 1
-        if record.skipped:
-            return self._count("skipped", record.skipped)
         try:
             document = self._document(record, filepath)
             for remark in record.noticed:
                 self._count("noticed", remark)
             return document
+        except NoPage as error:
+            return self._count("skipped", str(error))
         except Unfit as error:
             reason = str(error)
         except Exception as error:  # also of an adapter
             reason = f"{type(error).__name__} in its conversion"
             record.place["error"] = str(error)
         if self.rejected:
-            content = record.content
-            if content is None:
-                content = json.dumps(record.data, default=str, skipkeys=True).encode()
-            text = content[:REJECTED_BYTES].decode("utf-8", "backslashreplace")
-            line = {"file": filepath, **record.place, "reason": reason, "bytes": len(content)}
-            line = json.dumps({**line, "text": text}).encode() + b"\n"
+            line = as_line({"file": filepath, **record.place, "reason": reason}, record.raw)
             self.rejects.write(f"{self.rank:05d}.jsonl", line)
         return self._count("rejected", reason)
 
     def _count(self, what: str, reason: str) -> None:
-        self.account[what][reason] = self.account[what].get(reason, 0) + 1
+        self.account[what][reason] += 1
         self.stat_update(f"{what}_{reason}")
 
     def _document(self, record: Record, filepath: str) -> Document:
         """The document of a record, as writers and other steps can take it; or raise Unfit."""
-        if record.rejected or not isinstance(record.data, dict):
-            raise Unfit(record.rejected or "not an object")
-        convert, data = super().get_document_from_dict, dict(record.data)
+        if record.fault:
+            raise record.fault
+        convert, data = super().get_document_from_dict, self.load(record)
+        if not isinstance(data, dict):
+            raise Unfit("not an object")
         try:
             document = convert(dict(data), filepath, record.number)
         except TypeError:
             if "media" not in data:
                 raise
             data["input_media"] = data.pop("media")  # of another meaning
-            document = convert(data, filepath, record.number)
+            document = convert(dict(data), filepath, record.number)
         if not document or not isinstance(document.text, str):
             raise Unfit("text is not a string" if document else "no text")
-        document.text = fit(document.text)
-        document.id = as_text(document.id) or f"{filepath}/{record.number}"
+        if document.id in (None, ""):
+            document.id = f"{filepath}/{record.number}"
+        document.text, document.id = fit(document.text), fit(str(document.id))
         document.metadata = metadata = fit(document.metadata)
         for name in self.own.keys() & metadata.keys():
             if not isinstance(metadata[name], self.own[name]):  # of another meaning
                 metadata[f"input_{name}"] = metadata.pop(name)
         if "url" in metadata:
-            metadata["url"] = as_text(metadata["url"])
+            metadata["url"] = str(metadata["url"] or "")
         if self.needs_url and not metadata.get("url"):
             raise Unfit("no url, which a step of the pipeline needs")
         return document
+
+
+def as_line(place: dict, content) -> bytes:
+    """What is kept of a record, which is bytes or of Python's types."""
+    if not isinstance(content, bytes):
+        content = json.dumps(content, default=str, skipkeys=True).encode()
+    text = content.decode("utf-8", "backslashreplace")
+    return json.dumps({**place, "text": text}).encode() + b"\n"
 
 
 def fit(value, level: int = 1):
@@ -202,23 +205,12 @@ def fit(value, level: int = 1):
     if value is None or isinstance(value, (int, float, date, time)):
         return value
     if level > MAX_LEVELS:
-        raise Unfit(TOO_MANY_LEVELS)
+        raise Unfit(f"nested deeper than {MAX_LEVELS} levels")
     if isinstance(value, dict):
         return {fit(str(key)): fit(item, level + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [fit(item, level + 1) for item in value]
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return base64.b64encode(value).decode()
-    return str(value)
-
-
-def as_text(value) -> str:
-    """A value that is to be text: as it is, empty for None, or as JSON."""
-    value = "" if value is None else fit(value)
-    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 class TolerantJsonlReader(Tolerant, JsonlReader):
@@ -226,64 +218,55 @@ class TolerantJsonlReader(Tolerant, JsonlReader):
 
     def records(self, content: Content, filepath: str) -> Iterator[Record]:
         for number, line in enumerate(io.BufferedReader(content, BLOCK)):
-            if line.isspace():
-                continue
-            data, why = _loads(line)
-            if why and line.startswith(b"{") and not line.endswith(b"\n"):
-                content.fail(EOFError(f"line {number + 1} is cut short"))
-                return
-            yield Record(number, {"line": number + 1}, data, line.removesuffix(b"\n"), why)
+            if line.startswith(b"{") and not line.endswith(b"\n"):  # the last one
+                try:
+                    orjson.loads(line)
+                except ValueError:
+                    content.fail(EOFError(f"line {number + 1} is cut short"))
+                    return
+            if not line.isspace():
+                yield Record(number, {"line": number + 1}, line.removesuffix(b"\n"))
 
-
-def _loads(line: bytes) -> tuple[object, str]:
-    """A line of JSON, with all digits of its integers; and why it is none, or ""."""
-    line = line.removeprefix(b"\xef\xbb\xbf")  # the BOM of a file
-    try:
-        data = orjson.loads(line)
+    def load(self, record: Record) -> object:
+        """A line of JSON, with all digits of its integers."""
+        line = record.raw.removeprefix(b"\xef\xbb\xbf")  # the BOM of a file
+        try:
+            data = orjson.loads(line)
+        except ValueError as error:
+            record.place["error"] = str(error)
+            raise Unfit("not UTF-8" if "UTF-8" in str(error) else "not JSON") from error
         if b"0" * 19 in line.translate(TO_ZEROS):  # orjson makes floats of such integers
             data = json.loads(line, parse_int=lambda n: int(n) if len(n) < 25 else n)
         media = data.get("media") if isinstance(data, dict) else None
         for one in media if isinstance(media, list) else ():
             if isinstance(one, dict) and isinstance(one.get("media_bytes"), str):
                 one["media_bytes"] = base64.decodebytes(one["media_bytes"].encode("ascii"))
-        return data, ""
-    except RecursionError:
-        return None, TOO_MANY_LEVELS
-    except orjson.JSONDecodeError as error:
-        why = "not UTF-8" if "UTF-8" in str(error) else "not JSON"
-        return None, TOO_MANY_LEVELS if "depth limit" in str(error) else why
-    except ValueError:
-        return data, "media cannot be read"
+        return data
 
 
 class TolerantParquetReader(Tolerant, ParquetReader):
     """A ParquetReader to which a row that cannot be read is that row."""
 
     def records(self, content: Content, filepath: str) -> Iterator[Record]:
-        columns = None if self.read_metadata else [self.text_key, self.id_key]
-        row = 0
+        columns, number = None if self.read_metadata else [self.text_key, self.id_key], 0
         try:
             file = pq.ParquetFile(content.raw, page_checksum_verification=True)
             for batch in file.iter_batches(self.batch_size, columns=columns):
-                for data, why in _rows(batch):
-                    row += 1
-                    yield Record(row - 1, {"row": row}, data, rejected=why)
+                try:
+                    rows = batch.to_pylist()
+                except MISFITS:
+                    rows = [batch.slice(row, 1) for row in range(len(batch))]
+                for row in rows:
+                    number += 1
+                    yield Record(number - 1, {"row": number}, row)
         except (pa.ArrowException, OSError) as error:
             content.fail(error)
 
-
-def _rows(batch: pa.RecordBatch) -> Iterator[tuple[dict, str]]:
-    """Rows; where Python cannot hold a value, what Arrow shows of it, and why not."""
-    try:
-        yield from [(row, "") for row in batch.to_pylist()]
-    except (pa.ArrowException, OverflowError, ValueError) as error:
-        if len(batch) > 1:
-            for row in range(len(batch)):
-                yield from _rows(batch.slice(row, 1))
-            return
-        shown = (column.to_string(element_size_limit=REJECTED_BYTES) for column in batch.columns)
-        row = dict(zip(batch.schema.names, shown, strict=True))
-        yield row, "not UTF-8" if isinstance(error, UnicodeDecodeError) else "a value out of range"
+    def load(self, record: Record) -> dict:
+        if isinstance(row := record.raw, pa.RecordBatch):
+            record.raw = row.to_struct_array().to_string(element_size_limit=BLOCK)
+            (record.raw,) = row.to_pylist()
+        return record.raw
 
 
 class HtmlReader(Tolerant):
@@ -295,10 +278,10 @@ class HtmlReader(Tolerant):
     name = "🌐 Html"
 
     def records(self, content: Content, filepath: str) -> Iterator[Record]:
-        page = Record(0, {}, {"url": filepath}, content.readall())
-        page.rejected = "cut short" if content.damage else ""
-        page.set_text()
-        yield page
+        yield Record(0, {"url": filepath}, content.readall())
+
+    def load(self, page: Record) -> dict:
+        return {"url": page.place["url"], "text": page.text()}
 
 
 class TolerantWarcReader(Tolerant, WarcReader):
@@ -317,71 +300,146 @@ class TolerantWarcReader(Tolerant, WarcReader):
         except (EOFError, OSError, ValueError) as error:
             content.fail(error)
         if held:
-            held.rejected = "damaged" if content.garbled else held.rejected
+            held.fault = Unfit("damaged") if content.garbled else held.fault
             yield held
 
     def _read(self, record: WarcRecord, number: int) -> Record | None:
-        """What a record holds, or None if it is of a kind without pages."""
-        head, kind, id_ = record.headers, record.record_type, record.headers.get("WARC-Record-ID")
-        begin, length = record.stream_pos, record.content_length
-        url = characters(head.get_bytes(b"WARC-Target-URI", b"").strip(b"<>")) or ""
-        page = Record(number, {"offset": begin, "record_id": id_, "url": url})
-        wanted = (*HTML, "text/plain") if kind == WarcRecordType.conversion else HTML
+        """A record with its block, or None if it is of a kind without pages."""
+        head, kind, length = record.headers, record.record_type, record.content_length
+        names = ("WARC-Record-ID", "WARC-Target-URI", "WARC-Date", "Content-Type")
+        id_, url, when, media_type = (head.get(name, "") for name in names)
+        page = Record(number, {"record_id": id_, "url": url.strip("<>")})
         mime = head.get("WARC-Identified-Payload-Type", "").strip().lower()
-        if kind == WarcRecordType.unknown:
-            page.skipped = "a record of unknown type"
-        elif length >= LONGEST_RECORD:
-            page.skipped = "a record of 2 GiB or more"
-        elif mime and mime not in wanted:
-            page.skipped = f"not HTML: {mime}"
-        is_read = kind in PAGES and not page.skipped
-        block = record.reader.read() if is_read else b""
-        size = len(block) if is_read else record.reader.consume()
-        if size < length or not head.get("Content-Length"):
-            raise EOFError(f"the record at byte {begin} of the content is cut short")
-        if not is_read:
-            return page if kind in (*PAGES, WarcRecordType.unknown) else None
-        page.content, http, http_type = block, HeaderMap(), head.get("Content-Type", "")
-        if kind == WarcRecordType.response:
-            if url.lower().startswith("http"):  # as DataTrove does
-                page.content = block[http.parse(io.BytesIO(block)) :]
-            http_type = http.get("Content-Type", "")
+        page.head = kind, mime, when, media_type
+        is_page = kind in (RESPONSE, CONVERSION, WarcRecordType.resource)
+        if length >= LONGEST_RECORD:
+            page.fault = NoPage("a record of 2 GiB or more")
+        elif mime and mime not in HTML and (kind, mime) != (CONVERSION, "text/plain"):
+            page.fault = NoPage(f"not HTML: {mime}")
+        elif is_page:
+            page.raw = record.reader.read()
+        rest = 0 if page.raw else record.reader.consume()
+        if len(page.raw) + rest < length or not head.get("Content-Length"):
+            raise EOFError("a record is cut short")
+        return page if is_page else None
+
+    def load(self, page: Record) -> dict:
+        kind, mime, when, media_type = page.head
+        id_, url = page.place.values()
+        if kind == RESPONSE and url.lower().startswith("http"):  # as DataTrove does
+            http, page.raw = unpacked(page.raw)
+            media_type = http.get("Content-Type", "")
             if http.status_code not in (200, None):
                 page.noticed.append(f"HTTP status {http.status_code}")
-        codings = f"{http.get('Content-Encoding', '')},{http.get('Transfer-Encoding', '')}".lower()
-        page.content, page.rejected = unpacked(page.content, re.findall(r"[^,\s]+", codings))
         if page.noticed and not self.keep_errors:
-            page.skipped = page.noticed[0]
-        elif not page.content:
-            page.skipped = "empty"
-        elif not mime and not page.rejected:
-            said = http_type.partition(";")[0].strip().lower()
-            found = said if said in wanted else magic.from_buffer(page.content, mime=True)
-            is_page = found in wanted or HTML_TAG.search(page.content, 0, 1000)
-            page.skipped = "" if is_page else f"not HTML: {found}"
-        if not (page.skipped or page.rejected):
-            page.data = {"id": id_, "url": url, "date": head.get("WARC-Date")}
-            page.set_text(http_type)
-        return page
+            raise NoPage(page.noticed[0])
+        if not page.raw:
+            raise NoPage("empty")
+        if not mime and kind != CONVERSION:
+            said = media_type.partition(";")[0].strip().lower()
+            if said not in HTML and not HTML_TAG.search(page.raw, 0, 1000):
+                raise NoPage(f"not HTML: {said or 'no type'}")
+        return {"id": id_, "url": url, "date": when, "text": page.text(media_type)}
 
 
-OURS = {
-    JsonlReader: TolerantJsonlReader,
-    ParquetReader: TolerantParquetReader,
-    WarcReader: TolerantWarcReader,
-}
+class TolerantParquetWriter(ParquetWriter):
+    """A ParquetWriter to which a record that its columns cannot hold is that record.
+
+    Without a ``schema``, the first batch of a file decides about its columns. What is rejected goes
+    to ``rejects``, a file of JSON lines for each Parquet file, and is counted as such, not as one
+    of ``documents``, in the account of the file that it was read from.
+    """
+
+    def write(self, document: Document, rank: int = 0, **kwargs) -> None:
+        self._source = document.id, self.now.get("account")
+        super().write(document, rank, **kwargs)
+
+    def _write(self, document: dict, file_handler: io.IOBase, filename: str) -> None:
+        if self.max_file_size > 0:
+            filename = self._get_filename_with_file_id(filename)
+        self._writers.setdefault(filename, file_handler)  # until the first batch gives a schema
+        self._batches[filename].append((document, *self._source))
+        if len(self._batches[filename]) == self.batch_size:
+            self._write_batch(filename)
+
+    def _write_batch(self, filename: str) -> None:
+        if not (batch := self._batches.pop(filename, None)):
+            return
+        if not isinstance(self._writers[filename], pq.ParquetWriter):
+            self._writers[filename] = pq.ParquetWriter(
+                self._writers[filename],
+                schema=self.schema or _columns([row for row, *_ in batch]),
+                compression=self.compression,
+                use_content_defined_chunking=self.use_content_defined_chunking,
+                write_page_index=self.write_page_index,
+            )
+        schema = self._writers[filename].schema
+        parts = self._fitting(batch, schema, filename)
+        self._writers[filename].write_table(pa.Table.from_batches(parts, schema))
+
+    def _fitting(self, batch: list, schema: pa.Schema, filename: str) -> Iterator[pa.RecordBatch]:
+        """The rows that the schema can hold; the others are rejected."""
+        rows = [row for row, *_ in batch]
+        try:
+            if not self.schema and _merged(schema, rows) != schema:
+                raise TypeError("a column that is new, or of another type")
+            # Only the cast looks for nulls where there may be none.
+            yield pa.RecordBatch.from_pylist(rows, schema=schema).cast(schema)
+        except MISFITS as error:
+            if len(batch) > 1:
+                yield from self._fitting(batch[: len(batch) // 2], schema, filename)
+                yield from self._fitting(batch[len(batch) // 2 :], schema, filename)
+            else:
+                self._reject(*batch[0], filename, str(error))
+
+    def _reject(self, row: dict, id_: str, account: dict, filename: str, error: str) -> None:
+        reason = "does not fit the schema" if self.schema else "columns unlike the first records"
+        place = {"file": filename, "id": id_, "reason": reason, "error": error}
+        self.rejects.write(f"{filename}.jsonl", as_line(place, row))
+        self.stat_update("total", value=-1)
+        if account:
+            account["documents"] -= 1
+            account["rejected"][reason] += 1
+
+    def close(self) -> None:
+        super().close()
+        self.rejects.close()
+
+
+def _merged(schema: pa.Schema, rows: list[dict]) -> pa.Schema:
+    """A schema with the columns of rows as well."""
+    columns = pa.schema(pa.array(rows).type)
+    return pa.unify_schemas([schema, columns], promote_options="permissive")
+
+
+def _columns(rows: list[dict]) -> pa.Schema:
+    """The columns of rows, without those that differ from more frequent ones."""
+    kinds, schema = defaultdict(list), pa.schema([])
+    for row in rows:
+        with suppress(*MISFITS):
+            kinds[pa.array([row]).type].append(row)
+    for same in sorted(kinds.values(), key=len, reverse=True):
+        with suppress(*MISFITS):
+            merged = _merged(schema, same[:1])
+            pq.ParquetWriter(io.BytesIO(), merged)  # raises for what Parquet cannot hold
+            schema = merged
+    return schema
+
+
+READERS = (TolerantJsonlReader, TolerantParquetReader, TolerantWarcReader)
 
 
 def tolerant(
     pipeline: list[PipelineStep], rejected: str, *, keep_errors: bool = True
 ) -> list[PipelineStep]:
-    """The same pipeline with readers that lose one record at a time, and read each file once.
+    """The same pipeline with readers and ParquetWriters that lose one record at a time.
 
     Args:
         pipeline: steps of DataTrove; readers of your own call ``get_document_from_dict`` for each
             record.
         rejected: folder or URL for records that cannot be read or written: a file of JSON lines
-            for each task, with place and reason.
+            for each task, with place and reason. With several readers, and of ParquetWriters,
+            it holds a folder for each, named by its place in the pipeline, from 0.
         keep_errors: whether WARC responses with another HTTP status than 200 are kept, as by
             DataTrove; they are counted in any case.
 
@@ -389,28 +447,45 @@ def tolerant(
     """
     steps = [s for step in pipeline for s in (step, getattr(step, "exclusion_writer", None))]
     expand = any(getattr(step, "expand_metadata", False) for step in steps)
-    urls = [s for s in steps if isinstance(s, BaseStats) and {"fqdn", "suffix"} & {*s.groups}]
-    places = [n for n, step in enumerate(pipeline) if isinstance(step, BaseDiskReader)]
-    made = list(pipeline)
-    for place in places:
-        made[place] = reader = _made_tolerant(made[place])
-        reader.rejected = rejected if len(places) == 1 else f"{rejected}/{place}"
-        # Where a writer expands metadata, these would take the place of its columns.
-        reader.own = OWN | (dict.fromkeys(("id", "text", "media"), ()) if expand else {})
-        reader.needs_url = bool(urls) or any(isinstance(step, URLFilter) for step in steps)
-        reader.keep_errors = keep_errors
-        reader.files = tuple(input_files(reader).files)
+    needs_url = any(
+        isinstance(step, URLFilter) or {"fqdn", "suffix"} & {*getattr(step, "groups", ())}
+        for step in steps
+    )
+    readers = sum(isinstance(step, BaseDiskReader) for step in pipeline)
+    made, now = [], {}
+    for number, step in enumerate(pipeline):
+        folder = f"{rejected}/{number}"
+        if isinstance(step, BaseDiskReader):
+            same = (r for r in READERS if type(step).read_file is r.__bases__[1].read_file)
+            step = _as(next(same, Tolerant), step)
+            step.rejected = rejected if readers == 1 else folder
+            # Where a writer expands metadata, these would take the place of its columns.
+            step.own = OWN | (dict.fromkeys(("id", "text", "media"), ()) if expand else {})
+            step.needs_url, step.keep_errors, step.now = needs_url, keep_errors, now
+            step.files = tuple(input_files(step).files)
+        elif getattr(step, "exclusion_writer", None):
+            step = copy(step)
+            step.exclusion_writer = _writer(step.exclusion_writer, folder, now)
+        made.append(_writer(step, folder, now))
     return made
 
 
-def _made_tolerant(reader: BaseDiskReader) -> Tolerant:
-    kind, made = type(reader), copy(reader)
-    if not isinstance(reader, Tolerant):
-        same = (ours for stock, ours in OURS.items() if kind.read_file is stock.read_file)
-        ours = next(same, Tolerant)
+def _writer(step: PipelineStep, rejected: str, now: dict) -> PipelineStep:
+    """A step, which is tolerant if it is a ParquetWriter."""
+    if getattr(type(step), "_write_batch", None) is ParquetWriter._write_batch:
+        step, folder = _as(TolerantParquetWriter, step), get_datafolder(rejected)
+        step.now = now
+        step.rejects = folder.get_output_file_manager(mode="wb", compression=None)
+    return step
+
+
+def _as(ours: type[PipelineStep], step: PipelineStep) -> PipelineStep:
+    """A copy of a step that is one of ours as well."""
+    kind, made = type(step), copy(step)
+    if not isinstance(step, ours):
         own = type(f"Tolerant{kind.__name__}", (ours, kind), {})
-        made.__class__ = ours if kind in OURS else own
-    if getattr(reader.adapter, "__self__", None) is reader:
-        made.adapter = MethodType(reader.adapter.__func__, made)
+        made.__class__ = ours if kind in ours.__bases__ else own
+    if getattr(step.adapter, "__self__", None) is step:
+        made.adapter = MethodType(step.adapter.__func__, made)
     made.stats = Stats(str(made))
     return made

@@ -520,7 +520,7 @@ def test_each_file_is_read_once(data, tmp_path, capsys):
     assert "The run is whole. Input: 3 files, 60 records, 60 read" in capsys.readouterr().out
     findings = json.loads((tmp_path / "run/check.json").read_text())
     assert findings["whole"]
-    assert {name: a["records"] for name, a in findings["input"].items()} == {
+    assert {name: a["documents"] for name, a in findings["input"].items()} == {
         f"{number}.jsonl": 20 for number in range(3)
     }
 
