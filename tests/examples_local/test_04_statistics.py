@@ -148,7 +148,7 @@ def test_hosts(bare):
     largest = [host for host, _ in texts.most_common(8)]
     assert printed == {host: [side[host] for side in hosts] for host in largest}
     assert list(printed) == largest
-    assert (done.folder / "stop_word_ratio.png").read_bytes().startswith(b"\x89PNG")
+    assert (done.folder / "histograms.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_funnel(bare):
