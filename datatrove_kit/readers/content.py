@@ -73,7 +73,8 @@ class Content(io.RawIOBase):
 
     def fail(self, error: Exception) -> None:
         """Note the damage that reading met, or raise the error of a disk or the network."""
-        if isinstance(error, OSError) and type(error) not in (OSError, BadGzipFile):
+        of_decoder = type(error) in (OSError, BadGzipFile) and not error.errno
+        if isinstance(error, OSError) and not of_decoder:
             raise error
         if not self.damage:
             self.garbled = not isinstance(error, EOFError)
@@ -91,14 +92,13 @@ def unpacked(block: bytes) -> tuple[HeaderMap, bytes]:
         http.is_http = True
         http.set_bytes_content(block)
         with suppress(OSError):
-            http.parse_http(undone, quirks_mode=True)
+            http.parse_http(undone, max_header_len=len(block) + 1, quirks_mode=True)
             body = http.reader.read()
             break
     else:
         raise Unfit("headers of HTTP that cannot be read")
     if undone != "all" and BINARY.search(body, 0, 512):
-        names = ("Content-Encoding", "Transfer-Encoding")
-        coding = ", ".join(filter(None, map(http.http_headers.get, names)))
+        coding = http.http_headers.get("Content-Encoding", "a transfer coding")
         raise Unfit(f"compressed with {coding}, and cannot be decoded")
     return http.http_headers, body
 
@@ -117,9 +117,9 @@ def characters(content: bytes, content_type: str | None = None) -> str:
     if clean > CHANCE:
         return text
     charset = charset or encoding.http_content_type_encoding(content_type)
-    # A meta element that can be read is in none of these (HTML standard, 13.2.3.3).
-    meta = re.sub("^utf-(16|32).*", "utf-8", encoding.html_body_declared_encoding(content) or "")
-    charset = charset or meta or None
+    if not charset and (charset := encoding.html_body_declared_encoding(content)):
+        # A meta element that can be read is in none of these (HTML standard, 13.2.3.3).
+        charset = re.sub("^utf-(16|32).*", "utf-8", charset)
     if clean and (charset not in EAST_ASIAN or max(text) > "\u07ff"):
         return text
     if charset in (None, "utf-8") and lost > len(re.findall(r"[^\x00-\x7f\ufffd]", text)):

@@ -55,14 +55,11 @@ def input_files(reader: BaseDiskReader) -> Listing:
 
 def _matching(reader: BaseDiskReader, left_out: dict) -> dict[str, int]:
     pattern = reader.glob_pattern or ("**" if reader.recursive else "*")
-    if not has_magic(pattern):
-        pattern = f"*{pattern}"  # as DataTrove does
-    if not reader.recursive:
-        pattern = pattern.replace("**/", "")
-    parts = pattern.split("/")
-    fixed = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts) - 1)
+    pattern = pattern if has_magic(pattern) else f"*{pattern}"  # as DataTrove does
+    parts = (pattern if reader.recursive else pattern.replace("**/", "")).split("/")
+    fixed = next(i for i, part in enumerate(parts) if has_magic(part))
     start, depth = "/".join(parts[:fixed]), None if "**" in parts else len(parts) - fixed
-    matches, found = re.compile(glob_translate(pattern)).match, {}
+    matches, found = re.compile(glob_translate("/".join(parts))).match, {}
     for name, size in _found(reader.data_folder, start, depth):
         hidden = HIDDEN.search(name, len(start))
         if not hidden:
@@ -95,9 +92,8 @@ def _leave_out_runs(reader: BaseDiskReader, start: str, found: dict, left_out: d
         above, _, last = name.rpartition("/")
         if last == "executor.json":
             runs[above] = "the logs of an earlier run"
-            text = folder.read_text(name, errors="replace")  # ASCII, as json writes it
-            text = text.encode().decode("unicode_escape", "replace")
-            outputs += [output or rejected for output, rejected in OUTPUT.findall(text)]
+            text = folder.read_text(name, errors="replace").encode()  # ASCII, as json writes it
+            outputs += map("".join, OUTPUT.findall(text.decode("unicode_escape", "replace")))
         elif last == "run.json" and f"{above}/run.lock" in found:
             runs[above] = "an earlier run"
     for path in (get_datafolder(output).path for output in outputs):

@@ -7,7 +7,7 @@ import io
 import json
 import random
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
@@ -37,10 +37,13 @@ BLOCK = 1 << 20  # decoded bytes at a time
 MAX_LEVELS = 250  # orjson writes 254, of which a document takes two
 #: Metadata that steps of DataTrove use, and the types they expect.
 OWN = {"rank": (), "language": str, "token_count": (int, float), "language_score": (int, float)}
+#: Columns of a writer that expands metadata.
+COLUMNS = dict.fromkeys(("id", "text", "media"), ())
 TO_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 LONGEST_RECORD = 1 << 31
 CONVERSION, RESPONSE = WarcRecordType.conversion, WarcRecordType.response
 HTML = ("text/html", "application/xhtml+xml")
+MIME = "WARC-Identified-Payload-Type"
 HTML_TAG = re.compile(rb"(?i)<(!doctype html|html)[\s>]")
 #: What Arrow raises for values that it cannot hold, or Python cannot.
 MISFITS = (pa.ArrowException, OverflowError, TypeError, ValueError)
@@ -306,11 +309,10 @@ class TolerantWarcReader(Tolerant, WarcReader):
     def _read(self, record: WarcRecord, number: int) -> Record | None:
         """A record with its block, or None if it is of a kind without pages."""
         head, kind, length = record.headers, record.record_type, record.content_length
-        names = ("WARC-Record-ID", "WARC-Target-URI", "WARC-Date", "Content-Type")
-        id_, url, when, media_type = (head.get(name, "") for name in names)
-        page = Record(number, {"record_id": id_, "url": url.strip("<>")})
-        mime = head.get("WARC-Identified-Payload-Type", "").strip().lower()
-        page.head = kind, mime, when, media_type
+        url = head.get("WARC-Target-URI", "").strip("<>")
+        page = Record(number, {"record_id": head.get("WARC-Record-ID"), "url": url})
+        page.head, page.kind = head, kind
+        mime = head.get(MIME, "").strip().lower()
         is_page = kind in (RESPONSE, CONVERSION, WarcRecordType.resource)
         if length >= LONGEST_RECORD:
             page.fault = NoPage("a record of 2 GiB or more")
@@ -324,9 +326,8 @@ class TolerantWarcReader(Tolerant, WarcReader):
         return page if is_page else None
 
     def load(self, page: Record) -> dict:
-        kind, mime, when, media_type = page.head
-        id_, url = page.place.values()
-        if kind == RESPONSE and url.lower().startswith("http"):  # as DataTrove does
+        (id_, url), media_type = page.place.values(), page.head.get("Content-Type", "")
+        if page.kind == RESPONSE and url.lower().startswith("http"):  # as DataTrove does
             http, page.raw = unpacked(page.raw)
             media_type = http.get("Content-Type", "")
             if http.status_code not in (200, None):
@@ -335,11 +336,12 @@ class TolerantWarcReader(Tolerant, WarcReader):
             raise NoPage(page.noticed[0])
         if not page.raw:
             raise NoPage("empty")
-        if not mime and kind != CONVERSION:
+        if not page.head.get(MIME) and page.kind != CONVERSION:
             said = media_type.partition(";")[0].strip().lower()
             if said not in HTML and not HTML_TAG.search(page.raw, 0, 1000):
                 raise NoPage(f"not HTML: {said or 'no type'}")
-        return {"id": id_, "url": url, "date": when, "text": page.text(media_type)}
+        text, when = page.text(media_type), page.head.get("WARC-Date")
+        return {"id": id_, "url": url, "date": when, "text": text}
 
 
 class TolerantParquetWriter(ParquetWriter):
@@ -381,7 +383,7 @@ class TolerantParquetWriter(ParquetWriter):
         """The rows that the schema can hold; the others are rejected."""
         rows = [row for row, *_ in batch]
         try:
-            if not self.schema and _merged(schema, rows) != schema:
+            if not self.schema and _merged(schema, pa.array(rows).type) != schema:
                 raise TypeError("a column that is new, or of another type")
             # Only the cast looks for nulls where there may be none.
             yield pa.RecordBatch.from_pylist(rows, schema=schema).cast(schema)
@@ -389,38 +391,35 @@ class TolerantParquetWriter(ParquetWriter):
             if len(batch) > 1:
                 yield from self._fitting(batch[: len(batch) // 2], schema, filename)
                 yield from self._fitting(batch[len(batch) // 2 :], schema, filename)
-            else:
-                self._reject(*batch[0], filename, str(error))
-
-    def _reject(self, row: dict, id_: str, account: dict, filename: str, error: str) -> None:
-        reason = "does not fit the schema" if self.schema else "columns unlike the first records"
-        place = {"file": filename, "id": id_, "reason": reason, "error": error}
-        self.rejects.write(f"{filename}.jsonl", as_line(place, row))
-        self.stat_update("total", value=-1)
-        if account:
-            account["documents"] -= 1
-            account["rejected"][reason] += 1
+                return
+            reason = "does not fit the schema"
+            reason += "" if self.schema else " of the first records"
+            ((row, id_, account),) = batch
+            place = {"file": filename, "id": id_, "reason": reason, "error": str(error)}
+            self.rejects.write(f"{filename}.jsonl", as_line(place, row))
+            self.stat_update("total", value=-1)
+            if account:
+                account["documents"] -= 1
+                account["rejected"][reason] += 1
 
     def close(self) -> None:
         super().close()
         self.rejects.close()
 
 
-def _merged(schema: pa.Schema, rows: list[dict]) -> pa.Schema:
-    """A schema with the columns of rows as well."""
-    columns = pa.schema(pa.array(rows).type)
-    return pa.unify_schemas([schema, columns], promote_options="permissive")
+def _merged(schema: pa.Schema, rows: pa.StructType) -> pa.Schema:
+    return pa.unify_schemas([schema, pa.schema(rows)], promote_options="permissive")
 
 
 def _columns(rows: list[dict]) -> pa.Schema:
     """The columns of rows, without those that differ from more frequent ones."""
-    kinds, schema = defaultdict(list), pa.schema([])
+    kinds, schema = Counter(), pa.schema([])
     for row in rows:
         with suppress(*MISFITS):
-            kinds[pa.array([row]).type].append(row)
-    for same in sorted(kinds.values(), key=len, reverse=True):
+            kinds[pa.array([row]).type] += 1
+    for kind, _ in kinds.most_common():
         with suppress(*MISFITS):
-            merged = _merged(schema, same[:1])
+            merged = _merged(schema, kind)
             pq.ParquetWriter(io.BytesIO(), merged)  # raises for what Parquet cannot hold
             schema = merged
     return schema
@@ -446,7 +445,7 @@ def tolerant(
     Raises KitError as ``input_files`` does.
     """
     steps = [s for step in pipeline for s in (step, getattr(step, "exclusion_writer", None))]
-    expand = any(getattr(step, "expand_metadata", False) for step in steps)
+    own = OWN | (COLUMNS if any(getattr(step, "expand_metadata", False) for step in steps) else {})
     needs_url = any(
         isinstance(step, URLFilter) or {"fqdn", "suffix"} & {*getattr(step, "groups", ())}
         for step in steps
@@ -459,9 +458,7 @@ def tolerant(
             same = (r for r in READERS if type(step).read_file is r.__bases__[1].read_file)
             step = _as(next(same, Tolerant), step)
             step.rejected = rejected if readers == 1 else folder
-            # Where a writer expands metadata, these would take the place of its columns.
-            step.own = OWN | (dict.fromkeys(("id", "text", "media"), ()) if expand else {})
-            step.needs_url, step.keep_errors, step.now = needs_url, keep_errors, now
+            step.own, step.needs_url, step.keep_errors, step.now = own, needs_url, keep_errors, now
             step.files = tuple(input_files(step).files)
         elif getattr(step, "exclusion_writer", None):
             step = copy(step)

@@ -456,7 +456,7 @@ SCHEMA = pa.schema(
     ]
 )
 #: Metadata that fit neither the schema nor what most records have in common.
-MISFITS = [{"n": "many"}, {"n": [1]}, {"tags": 7}, {"tags": [1]}, {"n": 2**64 - 1}]
+MISFITS = [{"n": "many"}, {"n": [1]}, {"n": {}}, {"tags": 7}, {"tags": [1]}, {"n": 2**64 - 1}]
 
 
 def fitting(number: int) -> dict:
@@ -469,8 +469,8 @@ def fitting(number: int) -> dict:
     ("options", "reason"),
     [
         ({"schema": SCHEMA}, "does not fit the schema"),
-        ({}, "columns unlike the first records"),
-        ({"max_file_size": 5_000}, "columns unlike the first records"),
+        ({}, "does not fit the schema of the first records"),
+        ({"max_file_size": 5_000}, "does not fit the schema of the first records"),
     ],
     ids=["schema", "inferred", "many files"],
 )
