@@ -118,6 +118,7 @@ def sample() -> Report:
         text("empty", ""),
         text("huge", "x" * 5_000_000 + "END", metadata={"key": "y" * 5_000_000}),
     ]
+    once = text("again", "ding dong\n" * 60 + "bim", marks=[Mark(600, 603, "bim")])
     foreign = [
         text(f"language-{code}", content, metadata={"language": code, "language_score": "0.98"})
         for code, content in SCRIPTS.items()
@@ -162,7 +163,11 @@ def sample() -> Report:
                 piles=[
                     Pile("dup_line_frac", 611, menus),
                     Pile("top_4_gram", 380, hostile),
-                    Pile("duplicated_5_n_grams", 40, [text("again", "ding dong " * 60)]),
+                    Pile(
+                        "duplicated_5_n_grams",
+                        40,
+                        [once],
+                    ),
                     Pile("", 1, [text("single", "No reason.")]),
                 ],
             ),
@@ -428,6 +433,13 @@ def test_next_and_previous(visit):
     assert forth.is_disabled()
     back.click()
     assert pile.locator(".id:visible").inner_text() == "menu-4"
+
+
+def test_a_long_text_shows_its_first_mark(visit):
+    page = visit("#pile-5")
+    body = page.locator(".pile:visible .body:visible")
+    box, mark = body.bounding_box(), body.locator("mark").bounding_box()
+    assert box["y"] < mark["y"] and mark["y"] + mark["height"] < box["y"] + box["height"]
 
 
 def test_search(visit):

@@ -14,6 +14,7 @@ const words = new Map(
 );
 let chosen = piles.find((pile) => pile.querySelector("[data-item]")) ?? piles[0];
 let hits = [];
+let seen = new Set();
 
 function wanted() {
   const text = search.value.trim().replace(/[\\^$.*+?()[\]{}|]/g, "\\$&").replace(/\s+/g, "\\s+");
@@ -57,6 +58,14 @@ function light(pattern) {
   CSS.highlights.set("found", new Highlight(...lit));
 }
 
+// A long text scrolls in a box of its own: to what is marked in it.
+function reveal(body) {
+  const mark = body.querySelector("mark, .only");
+  if (!mark) return;
+  const below = mark.getBoundingClientRect().bottom - body.getBoundingClientRect().bottom;
+  if (below > 0) body.scrollTop += below + body.clientHeight / 2;
+}
+
 function draw() {
   const pattern = wanted();
   hits = [];
@@ -82,6 +91,10 @@ function draw() {
   }
   document.getElementById("found").textContent = pattern ? `${hits.length} of ${words.size}` : "";
   light(pattern);
+  if (pattern) return;
+  const now = new Set(all("[data-item] .body").filter((body) => body.checkVisibility()));
+  for (const body of now) if (!seen.has(body)) reveal(body);
+  seen = now;
 }
 
 function turn(list, step) {
@@ -143,11 +156,11 @@ document.addEventListener("keydown", (event) => {
     search.focus();
     search.select();
   } else if (sideways) {
-    const seen = ({ root }) => {
+    const middle = ({ root }) => {
       const { top, bottom } = root.getBoundingClientRect();
       return top < innerHeight / 2 && bottom > innerHeight / 2;
     };
-    const list = listOf(target.closest("[data-pager]")) ?? lists.find(seen);
+    const list = listOf(target.closest("[data-pager]")) ?? lists.find(middle);
     if (list) turn(list, sideways);
   } else if (upright && links.includes(target)) {
     event.preventDefault();
