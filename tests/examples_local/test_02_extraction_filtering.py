@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cchardet
 import pytest
-from conftest import lesson, read_documents, run_script
+from conftest import REPO, lesson, read_documents, run_script
 from warcio.archiveiterator import ArchiveIterator
 
 from examples_common.samples import build, manifest, sample
@@ -93,6 +93,15 @@ def test_the_text_of_good_pages_is_the_article(bare):
         checked += 1
     assert checked > 150
     assert garbled == ["it", "it"], "the page says so"
+
+
+def test_blocked_words_in_an_address_drop_nothing_here(bare):
+    """What page 02 found in the report."""
+    by = dropped_by(bare("02"))
+    there = [i for i, truth in TRUTH.items() if "//webcam.example.com" in truth["url"]]
+    assert not [i for i in there if i in by]
+    page = " ".join((REPO / "spec/02_extraction_filtering.md").read_text().split())
+    assert f"All {len(there)} pages from there are kept" in page
 
 
 def test_the_funnel_adds_up(bare):

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from conftest import lesson, run_script
+from conftest import REPO, lesson, run_script
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline import dedup
@@ -121,6 +121,17 @@ def test_the_stages_keep_the_shortest_url_and_the_set_the_first(bare):
         assert next(id for id in ids if id in stays) in first
         differ += ids[0] not in stays
     assert differ > 50
+
+
+def test_most_copies_stay_on_another_site_and_many_are_not_the_first(bare):
+    """What page 05 found in the report: the priority knows neither site nor date."""
+    stays = {doc["text"]: doc["metadata"] for doc in bare("05").documents("kept/stages")}
+    went = [(doc["metadata"], stays[doc["text"]]) for doc in bare("05").documents("removed")]
+    elsewhere = sum(a["url"].split("/")[2] != b["url"].split("/")[2] for a, b in went)
+    older = sum(a["timestamp"] < b["timestamp"] for a, b in went)
+    page = " ".join((REPO / "spec/05_deduplication.md").read_text().split())
+    assert f"For {elsewhere} of the {len(went)} that went" in page
+    assert f"{older} of them are older" in page
 
 
 def test_duplicate_count_is_in_the_metadata(bare):

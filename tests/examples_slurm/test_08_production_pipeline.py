@@ -196,6 +196,9 @@ def test_of_each_cluster_one_page_is_kept_and_all_know_their_cluster(here):
     assert len(gone) == 20
     for members in planted.values():
         assert len(members - {i for i, _ in gone}) == 1
+    first = sum(TRUTH[i]["kind"] == "good" for i, _ in gone)
+    page = " ".join((REPO / "spec/08_production_pipeline.md").read_text().split())
+    assert f"for {first} of the {len(gone)} the page that went is the first one" in page
 
 
 def test_the_funnel_is_that_of_the_files(here):
