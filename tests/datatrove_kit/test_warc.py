@@ -94,7 +94,7 @@ def test_the_same_documents_as_datatrove(tmp_path):
         (reader,) = tolerant([stock], str(tmp_path / "r"))
         documents = list(reader())
         assert documents == list(stock())
-        assert len(documents) == arguments.get("limit", 5 * 40)
+        assert len(documents) == arguments.get("limit", 6 * 40)
         assert not any(
             account["damage"] or account["rejected"] for account in reader.accounts.values()
         )
