@@ -284,7 +284,7 @@ class HtmlReader(Tolerant):
         yield Record(0, {"url": filepath}, content.readall())
 
     def load(self, page: Record) -> dict:
-        return {"url": page.place["url"], "text": page.text()}
+        return {**page.place, "text": page.text()}
 
 
 class TolerantWarcReader(Tolerant, WarcReader):
@@ -309,8 +309,8 @@ class TolerantWarcReader(Tolerant, WarcReader):
     def _read(self, record: WarcRecord, number: int) -> Record | None:
         """A record with its block, or None if it is of a kind without pages."""
         head, kind, length = record.headers, record.record_type, record.content_length
-        url = head.get("WARC-Target-URI", "").strip("<>")
-        page = Record(number, {"record_id": head.get("WARC-Record-ID"), "url": url})
+        id_, url = head.get("WARC-Record-ID"), head.get_bytes(b"WARC-Target-URI", b"").strip(b"<>")
+        page = Record(number, {"id": id_, "url": url.decode("utf-8", "backslashreplace")})
         page.head, page.kind = head, kind
         mime = head.get(MIME, "").strip().lower()
         is_page = kind in (RESPONSE, CONVERSION, WarcRecordType.resource)
@@ -326,8 +326,8 @@ class TolerantWarcReader(Tolerant, WarcReader):
         return page if is_page else None
 
     def load(self, page: Record) -> dict:
-        (id_, url), media_type = page.place.values(), page.head.get("Content-Type", "")
-        if page.kind == RESPONSE and url.lower().startswith("http"):  # as DataTrove does
+        media_type = page.head.get("Content-Type", "")
+        if page.kind == RESPONSE and page.place["url"].lower().startswith("http"):
             http, page.raw = unpacked(page.raw)
             media_type = http.get("Content-Type", "")
             if http.status_code not in (200, None):
@@ -340,8 +340,8 @@ class TolerantWarcReader(Tolerant, WarcReader):
             said = media_type.partition(";")[0].strip().lower()
             if said not in HTML and not HTML_TAG.search(page.raw, 0, 1000):
                 raise NoPage(f"not HTML: {said or 'no type'}")
-        text, when = page.text(media_type), page.head.get("WARC-Date")
-        return {"id": id_, "url": url, "date": when, "text": text}
+        when = page.head.get("WARC-Date")
+        return {**page.place, "date": when, "text": page.text(media_type)}
 
 
 class TolerantParquetWriter(ParquetWriter):
@@ -407,8 +407,8 @@ class TolerantParquetWriter(ParquetWriter):
         self.rejects.close()
 
 
-def _merged(schema: pa.Schema, rows: pa.StructType) -> pa.Schema:
-    return pa.unify_schemas([schema, pa.schema(rows)], promote_options="permissive")
+def _merged(schema: pa.Schema, kind: pa.StructType) -> pa.Schema:
+    return pa.unify_schemas([schema, pa.schema(kind)], promote_options="permissive")
 
 
 def _columns(rows: list[dict]) -> pa.Schema:
@@ -469,7 +469,8 @@ def tolerant(
 
 def _writer(step: PipelineStep, rejected: str, now: dict) -> PipelineStep:
     """A step, which is tolerant if it is a ParquetWriter."""
-    if getattr(type(step), "_write_batch", None) is ParquetWriter._write_batch:
+    known = ParquetWriter._write_batch, TolerantParquetWriter._write_batch
+    if getattr(type(step), "_write_batch", None) in known:
         step, folder = _as(TolerantParquetWriter, step), get_datafolder(rejected)
         step.now = now
         step.rejects = folder.get_output_file_manager(mode="wb", compression=None)
