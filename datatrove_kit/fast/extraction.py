@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from html import unescape
 
 from datatrove.data import Document
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.filters import LanguageFilter
 from lxml import etree
+from resiliparse.extract.html2text import extract_plain_text
 from trafilatura import xpaths
 
 #: Values of attributes that an expression remembers before it starts anew.
@@ -24,13 +24,8 @@ FORM = re.compile(
 )
 #: Characters of a page's text that its language is told from, at least and at most.
 MIN_LENGTH, LOOKED_AT = 200, 2000
-# Elements whose text a reader does not see, or that are menus.
-HIDING = re.compile(
-    r"<(?P<end>/?)(?P<name>script|style|noscript|template|svg|select|iframe|nav|header|footer)\b"
-    r"[^<>]*>",
-    re.IGNORECASE,
-)
-TAG = re.compile(r"<[^<>]*>")
+# What resiliparse would take for text that a reader sees, or that are menus.
+SKIPPED = ["template", "svg", "select", "nav", "header", "footer"]
 
 
 class RememberedXPath:
@@ -49,6 +44,8 @@ class RememberedXPath:
 
     def __call__(self, tree: etree._Element) -> list[etree._Element]:
         elements = list(tree.iterdescendants(*self.tags))
+        # The next expression asks for them as well: while they are kept, lxml makes no new ones.
+        RememberedXPath.kept = elements
         places: set[int] = set()
         for name, matches in self._matches.items():
             values = [element.get(name) for element in elements]
@@ -102,20 +99,6 @@ class EarlyLanguageFilter(LanguageFilter):
 
 
 def visible_text(page: str) -> str:
-    """The first 2,000 characters of what a reader of an HTML page sees, without menus.
-
-    In linear time. After an element that is never closed nothing is seen.
-    """
-    parts, hidden_by, start, seen = [], "", 0, 0
-    for tag in HIDING.finditer(page):
-        name = tag["name"].lower()
-        if not hidden_by and not tag["end"]:
-            parts.append(" ".join(TAG.sub(" ", page[start : tag.start()]).split()))
-            hidden_by, seen = name, seen + len(parts[-1])
-            if seen > LOOKED_AT:
-                break
-        elif tag["end"] and name == hidden_by:
-            hidden_by, start = "", tag.end()
-    if not hidden_by:
-        parts.append(" ".join(TAG.sub(" ", page[start:]).split()))
-    return unescape(" ".join(filter(None, parts))[:LOOKED_AT])
+    """The first 2,000 characters of what a reader of an HTML page sees, without menus."""
+    text = extract_plain_text(page, False, alt_texts=False, skip_elements=SKIPPED)
+    return text[:LOOKED_AT]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 from types import FunctionType
 
-import numpy as np
 from datatrove.io import safely_create_file
 from datatrove.pipeline.filters import GopherRepetitionFilter, URLFilter
 from datatrove.pipeline.filters.gopher_repetition_filter import find_all_duplicate
 from datatrove.pipeline.filters.url_filter import get_list
-from xxhash import xxh64_intdigest
+from marisa_trie import Trie
 
 
 def calling(method: FunctionType, **functions: Callable) -> FunctionType:
@@ -42,38 +42,21 @@ class FastGopherRepetitionFilter(GopherRepetitionFilter):
     )
 
 
-class DomainsOnDisk:
-    """The set of lines of a text file, as sorted hashes of 64 bits beside it, and ``extra`` ones.
+def _domains_on_disk(folder: str, name: str, extra: set[str], do_normalize: bool = True):
+    """A list as DataTrove's ``get_list`` gives it; that of 4.6 million domains stays on disk."""
+    if name != "domains":
+        return get_list(folder, name, extra, do_normalize)
+    file = str(Path(folder, "domains.marisa"))
 
-    A domain that is not among 4.6 million has the hash of one in it once in 4 * 10^12 times.
-    """
+    def write() -> None:
+        with open(Path(folder, name), encoding="utf-8") as lines:
+            Trie(line.strip() for line in lines if line[0] != "#").save(file)
 
-    def __init__(self, path: Path, extra: set[str]):
-        self.path, self.extra, self.file = path, extra, f"{path}.xxh64.npy"
-        safely_create_file(self.file, self._write)
-        self.hashes = np.load(self.file, mmap_mode="r")
-
-    def __reduce__(self):
-        return type(self), (self.path, self.extra)
-
-    def _write(self) -> None:
-        with open(self.path, "rb") as file:
-            lines = (line.decode().strip() for line in file if not line.startswith(b"#"))
-            np.save(self.file, np.sort(np.fromiter(map(xxh64_intdigest, lines), np.uint64)))
-
-    def __contains__(self, domain: str) -> bool:
-        wanted = np.uint64(xxh64_intdigest(domain))
-        place = np.searchsorted(self.hashes, wanted)
-        return domain in self.extra or wanted in self.hashes[place : place + 1]
-
-
-def _domains_on_disk(folder: str, name: str, extra: set, do_normalize: bool = True):
-    if name == "domains":
-        return DomainsOnDisk(Path(folder, name), extra)
-    return get_list(folder, name, extra, do_normalize)
+    safely_create_file(file, write)
+    return ChainMap(dict.fromkeys(extra), Trie().mmap(file))
 
 
 class FastURLFilter(URLFilter):
-    """DataTrove's URL filter; all tasks of a machine share its list of domains, 37 MB in memory."""
+    """DataTrove's URL filter; all tasks of a machine share its list of domains, 16 MB in memory."""
 
     download_data = calling(URLFilter.download_data, get_list=_domains_on_disk)

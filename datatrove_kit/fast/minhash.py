@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 from datatrove.data import DocumentsPipeline
@@ -30,15 +29,17 @@ class FastMinhashSignature(MinhashDedupSignature):
 
     It remembers the normalized words of each piece of text, cuts the shingles out of one string of
     bytes, divides by the Mersenne prime with a shift, and writes many documents at a time.
+
+    Pieces are what ``str.split`` gives. Neither does simplify_text reach over a blank, nor spaCy,
+    whose special cases of several English words all have punctuation, which is removed before.
     """
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> None:
         hash_bytes = create_hash_func(self.config.hash_config, bytes)
         # DataTrove's function for 64 bits calls this one.
         self._hash_bytes = xxh64_intdigest if hash_bytes is xxhash64 else hash_bytes
-        #: Normalized words of each piece of text, joined by blanks, in UTF-8; None where they may
-        #: depend on what is beside the piece.
-        self._normalized: dict[str, bytes | None] = {}
+        #: Normalized words of each piece of text, joined by blanks, in UTF-8.
+        self._normalized: dict[str, bytes] = {}
         self._data = data
         super().run(None, rank, world_size)
         del self._data, self._normalized
@@ -48,25 +49,22 @@ class FastMinhashSignature(MinhashDedupSignature):
         if len(self._normalized) + len(missing) > REMEMBERED:
             self._normalized.clear()
             missing = set(pieces)
-        # Nothing that simplify_text does reaches over a blank. It keeps line breaks if told so, but
-        # not those at the ends.
+        # It keeps line breaks if told so, but not those at the ends.
         config = replace(self.config.norm_config, norm_whitespace=False)
         lines = simplify_text("\n".join(["x", *missing, "x"]), config).split("\n")[1:-1]
-        parts = [line.split() for line in lines]
-        self.word_tokenizer.look_up(list(chain.from_iterable(parts)))
-        for piece, simple in zip(missing, parts, strict=True):
-            words = self.word_tokenizer.look_up(simple)
-            joined = None if None in words else " ".join(chain.from_iterable(words)).encode()
-            self._normalized[piece] = joined
+        lines = "\n".join(" ".join(line.split()) for line in lines)
+        words = " ".join(token.text for token in self.word_tokenizer.tokenizer.tokenizer(lines))
+        parts = (part.strip().encode() for part in words.split("\n"))
+        self._normalized.update(zip(missing, parts, strict=True))
 
     def get_shingles(self, text: str) -> np.ndarray:
-        pieces, normalized, hash_bytes = text.split(), self._normalized, self._hash_bytes
-        found = list(map(normalized.get, pieces))
+        if not self.config.norm_config.remove_punctuation:
+            return super().get_shingles(text)
+        pieces, hash_bytes = text.split(), self._hash_bytes
+        found = list(map(self._normalized.get, pieces))
         if None in found:
             self._learn(pieces)
-            found = list(map(normalized.get, pieces))
-            if None in found:
-                return super().get_shingles(text)
+            found = list(map(self._normalized.get, pieces))
         words = b" %b " % b" ".join(filter(None, found))
         blanks = np.flatnonzero(np.frombuffer(words, np.uint8) == ord(" "))
         starts, ends = (blanks + 1).tolist(), blanks[self.config.n_grams :].tolist()
