@@ -164,7 +164,7 @@ def command_line(
     """Call ``main`` with the settings and the other options, or answer what needs no run.
 
     The options are ``--config FILE`` (its values go before ``defaults``), ``--print-config`` and
-    ``--status RUN``; and for ``main``: ``local``, ``plan`` (a corpus, or None), ``cores``,
+    ``--status RUN``; and for ``main``: ``local``, ``plan`` (a number of files, or None), ``cores``,
     ``files`` (the settings' files), ``wait``, ``again`` (the words of this command, to resume
     the run), and ``how``, the keyword arguments ``resume`` and ``overwrite`` of ``guard.run``.
 
@@ -183,7 +183,7 @@ def command_line(
     option("--local", help="run here, without Slurm", **flag)
     option("--wait", help="on Slurm: follow the jobs to their end", **flag)
     option("--status", metavar="RUN", help="show how far the run in a folder is")
-    option("--plan", metavar="CORPUS", help="print settings for 90000 WARCs, or 85TB")
+    option("--plan", metavar="FILES", help="print settings for so many WARC files (90000)")
     option("--cores", type=int, default=1000, help="that --plan counts on (1000)")
     chosen = parser.parse_args()
     chosen.how = {"resume": chosen.resume, "overwrite": chosen.overwrite}

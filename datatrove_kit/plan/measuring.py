@@ -6,8 +6,6 @@ Each Python runs the sample twice: only the first time pays for imports and list
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,18 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dill
-import fsspec
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from datatrove.pipeline import dedup
 from datatrove.pipeline.readers.base import BaseDiskReader
-from warcio.archiveiterator import ArchiveIterator
-from warcio.warcwriter import WARCWriter
 
 from datatrove_kit.errors import KitError
-from datatrove_kit.readers.listing import input_files
 
-FORMATS = re.compile(r"\.(warc|jsonl)(\.(gz|zst|bz2|xz))?$")
 #: Steps whose stages are planned in a way of their own.
 STEPS = {
     dedup.MinhashDedupSignature: "signatures",
@@ -71,34 +64,6 @@ class Measured:
     written: float  # bytes for a document that it reads; of other, for a task before it
 
 
-def cut_sample(reader: BaseDiskReader, folder: Path, pages: int) -> int:
-    """Copy the first pages of a reader's first file into a file of the same name.
-
-    Pages are responses of a WARC file, or lines of JSON, compressed or not. Returns the bytes of
-    the copy. Raises KitError when it has fewer than 20 pages.
-    """
-    name = next(filter(FORMATS.search, input_files(reader).files), None)
-    taken = 0
-    if name:
-        is_warc, path = FORMATS.search(name)[1] == "warc", folder / name
-        path.parent.mkdir(parents=True)
-        gzip = is_warc and name.endswith(".gz")  # a member for each record
-        out = fsspec.open(str(path), "wb", compression=None if gzip else "infer")
-        with reader.data_folder.open(name, "rb", compression="infer") as stream, out as file:
-            write = WARCWriter(file, gzip=gzip).write_record if is_warc else file.write
-            for record in ArchiveIterator(stream, no_record_parse=True) if is_warc else stream:
-                taken += not is_warc or record.rec_type == "response"
-                if taken > pages:
-                    break
-                write(record)
-    if taken < 20:
-        raise KitError(
-            f"a plan needs 20 pages or more in the first WARC or JSON Lines file of "
-            f"{reader.data_folder.path}, and {taken} were found: give more, or a larger pages=."
-        )
-    return os.path.getsize(path)
-
-
 def run_tasks(pipeline: list, tasks: int, logs: Path) -> tuple[float, float, int, list[dict]]:
     """Run tasks one after the other in a Python of their own, which writes logs.
 
@@ -123,18 +88,18 @@ def run_tasks(pipeline: list, tasks: int, logs: Path) -> tuple[float, float, int
 
 def measure(
     build: Callable[[str, str], list[PipelineExecutor]], data: str, pages: int, folder: Path
-) -> tuple[float, list[Measured], dedup.MinhashConfig]:
-    """Run all stages on a sample of the input, those that read documents in one task each.
+) -> tuple[list[Measured], dedup.MinhashConfig]:
+    """Run all stages on the first pages, those that read documents in one task each.
 
-    Returns the bytes of input for a page as well. Raises KitError as ``cut_sample`` and
-    ``run_tasks`` do, and when nothing is read.
+    Raises KitError as ``run_tasks`` does, and when fewer than 20 pages are read.
     """
     stages, config, out = [], dedup.MinhashConfig(), folder / "out"
-    size = cut_sample(build(data, str(out))[0].pipeline[0], folder / "sample", pages)
-    for executor in build(str(folder / "sample"), str(out)):
+    for executor in build(data, str(out)):
         name, steps = Path(executor.logging_dir.path).name, executor.pipeline
         print(f"measuring {name}", file=sys.stderr)
         reads, before = isinstance(steps[0], BaseDiskReader), _size(out)
+        if reads:
+            steps[0].limit = pages
         here = {kind: s for s in steps for cls, kind in STEPS.items() if isinstance(s, cls)}
         kind = next(iter(here), "documents" if reads else "other")
         if kind in ("signatures", "buckets"):
@@ -143,12 +108,15 @@ def measure(
         tasks, logs = 1 if reads else built, folder / "logs" / name
         start, seconds, memory, counted = run_tasks(steps, tasks, logs)
         read = counted[0].get("documents", 0)
-        if reads and not read:
-            raise KitError(f"{name} read no documents of the sample: is its text_key right?")
+        if reads and read < (1 if stages else 20):
+            raise KitError(
+                f"a plan needs 20 pages or more, and {name} read {read} documents: give more, or a "
+                f"larger pages=; and is its text_key right?"
+            )
         kept, units = counted[-1].get("total", read), read or 1
         each, written = seconds / units, (_size(out) - before) / units
         stages.append(Measured(name, kind, built, start, each, memory, read, kept, written))
-    return size / stages[0].read, stages, config
+    return stages, config
 
 
 def _size(folder: Path) -> int:

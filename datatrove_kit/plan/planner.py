@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from tabulate import tabulate
 from datatrove_kit.errors import KitError
 from datatrove_kit.plan.measuring import Measured, measure
 
-#: Of a WARC of Common Crawl, about: https://github.com/commoncrawl/whirlwind-python
-WARC_PAGES, WARC_BYTES = 30_000, 10**9
+#: Pages of a WARC file of Common Crawl, about: https://github.com/commoncrawl/whirlwind-python
+FILE_PAGES = 30_000
 #: A task is planned to use this share of its time limit and of its memory.
 SHARE = 0.75
 #: Measured with DataTrove 0.10.1: CPU seconds for a signature that MinHash stage 2 merges, and
@@ -27,18 +26,6 @@ SIGNATURE_SECONDS, OPEN_FILE_BYTES = 4e-6, 7_500
 REMOVED_SECONDS, REMOVED_BYTES = 1.5 * 12e-6, 1.5 * 280
 #: Bytes that a task of MinHash stage 2 reads ahead, all files together; it holds twice as many.
 READ_AHEAD = 2.5e8
-
-
-def find_corpus(text: str, page_bytes: float) -> tuple[float, int]:
-    """Pages and files of a number of WARC files, or of bytes as in 85TB, else KitError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(TB|GB|MB)|(\d+)", text)
-    number = float(found[1] or found[3]) if found else 0
-    if not number:
-        raise KitError(f"{text!r} is no corpus: give a number of WARCs (90000), or bytes (85TB).")
-    if found[3]:
-        return number * WARC_PAGES, int(number)
-    size = number * {"TB": 10**12, "GB": 10**9, "MB": 10**6}[found[2]]
-    return size / page_bytes, math.ceil(size / WARC_BYTES)
 
 
 @dataclass
@@ -85,21 +72,22 @@ class Plan:
 def plan(
     build: Callable[[str, str], list[PipelineExecutor]],
     data: str,
-    corpus: str | int,
+    files: int | str,
     cores: int,
     *,
+    file_pages: int = FILE_PAGES,
     hours: float = 10,
     duplicates: float = 0.44,
     pages: int = 200,
 ) -> Plan:
-    """Measure a run on a sample of the input, and work out what it takes on a corpus.
+    """Measure a run on the first pages of the input, and work out what it takes on a corpus.
 
     Args:
-        build: given an input folder and an output folder, builds plain executors in their order;
-            the first reads WARC or JSON Lines files.
-        data: an input folder with pages like those of the corpus; its first file is measured.
-        corpus: a number of WARC files (90000), or bytes (85TB).
+        build: given an input folder and an output folder, builds plain executors in their order.
+        data: an input folder with pages like those of the corpus.
+        files: of the corpus, such as 90000 WARC files.
         cores: that work at the same time.
+        file_pages: pages of each file of the corpus.
         hours: that a task may take. A file is never split: with large files it may take longer.
         duplicates: share of the documents that MinHash removes, which no sample shows. FineWeb's
             is 0.44 of a dump's tokens: 36T to 20T, arXiv 2406.17557, 3.3 and 3.4.
@@ -109,20 +97,21 @@ def plan(
     not in the plan. A stage without a reader that is none of MinHash's is taken to grow with the
     tasks before it. MinHash stage 2 opens a file for each task of stage 1: mind ``ulimit -n``.
 
-    Raises KitError for an unknown corpus, a sample that is too small, a step that fails on it.
+    Raises KitError when ``files`` is no number, fewer than 20 pages are read, or a step fails.
     """
-    find_corpus(str(corpus), 1)  # a wrong name is told before anything is measured
+    if not str(files).isdecimal() or not int(files):  # told before anything is measured
+        raise KitError(f"{files!r} is no number of files: give one, such as 90000.")
+    corpus = int(files) * file_pages, int(files)
     with tempfile.TemporaryDirectory() as folder:
-        page_bytes, measured, config = measure(build, data, pages, Path(folder))
-    found = find_corpus(str(corpus), page_bytes)
-    title = "{:,.0f} pages in {:,} files, on {:,} cores as fast as this one".format(*found, cores)
-    return Plan(title, make_stages(measured, config, found, cores, hours, duplicates))
+        measured, config = measure(build, data, pages, Path(folder))
+    title = "{:,} pages in {:,} files, on {:,} cores as fast as this one".format(*corpus, cores)
+    return Plan(title, make_stages(measured, config, corpus, cores, hours, duplicates))
 
 
 def make_stages(
     measured: list[Measured],
     config: MinhashConfig,
-    corpus: tuple[float, int],
+    corpus: tuple[int, int],
     cores: int,
     hours: float,
     duplicates: float,

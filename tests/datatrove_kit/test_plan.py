@@ -18,13 +18,12 @@ from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.readers import JsonlReader, WarcReader
 from datatrove.pipeline.stats import DocStats, StatsMerger
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
-from warcio.archiveiterator import ArchiveIterator
 
 from datatrove_kit import KitError
 from datatrove_kit.fast import fast
 from datatrove_kit.plan import plan, planner
-from datatrove_kit.plan.measuring import Measured, cut_sample, run_tasks
-from datatrove_kit.plan.planner import find_corpus, make_stages
+from datatrove_kit.plan.measuring import Measured, run_tasks
+from datatrove_kit.plan.planner import make_stages
 from examples_common.samples import build
 
 PAGES, TIMES = 80, 4
@@ -68,7 +67,6 @@ def production(data: str, out: str) -> list[LocalPipelineExecutor]:
 
 def test_a_run_of_four_times_the_sample(tmp_path):
     build("web", tmp_path / "web", PAGES * TIMES, 2)
-    size = sum(path.stat().st_size for path in (tmp_path / "web").glob("*.warc.gz"))
     out = tmp_path / "out"
     sizes = {}
     for executor in production(str(tmp_path / "web"), str(out)):
@@ -81,13 +79,13 @@ def test_a_run_of_four_times_the_sample(tmp_path):
     made = plan(
         production,
         str(tmp_path / "web"),
-        f"{size / 1e6}MB",
+        1,
         cores=2,
+        file_pages=PAGES * TIMES,
         duplicates=gone,
         pages=PAGES,
     )
     tasks = {name: stage.tasks for name, stage in made.stages.items()}
-    # As a sample of 1 GB a file would be: one file.
     assert tasks == dict.fromkeys(tasks, 1) | {"buckets": CONFIG.num_buckets}
     documents = {name: stage.documents for name, stage in made.stages.items()}
     assert documents["base"] == documents["signatures"] == pytest.approx(before, rel=0.15)
@@ -119,10 +117,10 @@ MADE_UP = [
 ]
 
 
-def stages_of(corpus: str = "10000", cores: int = 1000, hours: float = 10, gone: float = 0.5):
+def stages_of(files: int = 10_000, cores: int = 1000, hours: float = 10, gone: float = 0.5):
     """10,000 files are 300 million pages: 8,333 hours of base at 0.1 s."""
     config = dedup.MinhashConfig(num_buckets=14, hashes_per_bucket=8)
-    return make_stages(MADE_UP, config, find_corpus(corpus, 1), cores, hours, gone)
+    return make_stages(MADE_UP, config, (files * 30_000, files), cores, hours, gone)
 
 
 def test_tasks_time_and_memory_are_plain_arithmetic():
@@ -162,13 +160,13 @@ def test_tasks_time_and_memory_are_plain_arithmetic():
 
 
 def test_a_file_is_never_split():
-    few = stages_of("100")
+    few = stages_of(100)
     assert {name: stage.tasks for name, stage in few.items()} == {
         **dict.fromkeys(("base", "signatures", "dedup", "final"), 100),
         **{"buckets": 14, "clusters": 1, "stats": 1},
     }
     # Of 100 files one of 60 tasks reads two: 2 x 30,000 x 0.1 s are 1.67 hours, by 0.75.
-    assert stages_of("100", cores=60, hours=2)["base"].time == "03:00:00"
+    assert stages_of(100, cores=60, hours=2)["base"].time == "03:00:00"
 
 
 def test_a_bucket_is_split_to_end_in_time():
@@ -203,61 +201,44 @@ def test_memory_of_stage_3_is_as_the_constant_says(tmp_path):
 # ---- the sample and the corpus ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "pages", "files"),
-    [
-        ("90000", 90_000 * 30_000, 90_000),
-        ("85TB", 85e12 / 25_000, 85_000),
-        ("1.5GB", 60_000, 2),
-    ],
-)
-def test_a_corpus(text, pages, files):
-    assert find_corpus(text, page_bytes=25_000) == (pages, files)
-
-
-@pytest.mark.parametrize("text", ["CC-MAIN-1999-01", "", "0", "0.0TB", "-5", "1.5", "3PX", "."])
-def test_no_such_corpus(text):
-    with pytest.raises(KitError, match=r"90000.*85TB"):
-        plan(production, "nowhere", text, cores=1)
+@pytest.mark.parametrize("files", ["CC-MAIN-1999-01", "", "0", 0, "85TB", "-5", "1.5"])
+def test_no_such_corpus(files):
+    with pytest.raises(KitError, match="no number of files: give one, such as 90000"):
+        plan(production, "nowhere", files, cores=1)
 
 
 def test_a_sample_that_is_too_small(tmp_path):
     build("web", tmp_path / "web", 12, 1)
-    with pytest.raises(KitError, match=r"20 pages or more .*, and \d+ were found"):
-        plan(production, str(tmp_path / "web"), "100", cores=1)
-    with pytest.raises(KitError, match="and 0 were found"):
-        plan(production, str(tmp_path / "nowhere"), "100", cores=1)
+    with pytest.raises(KitError, match=r"20 pages or more, and base read \d+ documents"):
+        plan(production, str(tmp_path / "web"), 100, cores=1)
 
 
-def test_a_warc_sample_holds_the_records_of_the_input(tmp_path):
-    build("web", tmp_path / "web", 60, 2)
-
-    def ids(folder: Path) -> list[tuple]:
-        found = []
-        for path in sorted(folder.glob("*.warc.gz")):
-            with open(path, "rb") as stream:
-                for record in ArchiveIterator(stream):
-                    if record.rec_type == "response":
-                        page = record.content_stream().read()
-                        found.append((record.rec_headers["WARC-Record-ID"], page))
-        return found
-
-    size = cut_sample(WarcReader(str(tmp_path / "web")), tmp_path / "cut", 25)
-    [path] = (tmp_path / "cut").iterdir()
-    assert (path.name, path.stat().st_size) == ("web-00000.warc.gz", size)
-    there = ids(tmp_path / "web")
-    assert ids(tmp_path / "cut") == there[:25]
-
-
-def test_a_sample_of_json_lines(tmp_path):
-    (tmp_path / "in/x").mkdir(parents=True)
+def test_the_sample_is_the_first_documents_of_the_input(tmp_path):
+    """Whatever the reader reads; a later stage that reads the input as well has the same."""
+    (tmp_path / "in").mkdir()
     for name in "ab":
         lines = "".join(json.dumps({"text": f"{name}{i}"}) + "\n" for i in range(50))
-        (tmp_path / f"in/x/{name}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-    reader = JsonlReader(str(tmp_path / "in"), glob_pattern="x/*.jsonl.gz")
-    cut_sample(reader, tmp_path / "cut", 30)
-    lines = gzip.decompress((tmp_path / "cut/x/a.jsonl.gz").read_bytes()).splitlines()
-    assert [json.loads(line)["text"] for line in lines] == [f"a{i}" for i in range(30)]
+        (tmp_path / f"in/{name}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    kept = tmp_path / "kept"
+
+    def twice(data: str, out: str) -> list[LocalPipelineExecutor]:
+        return [
+            LocalPipelineExecutor(
+                [JsonlReader(data, glob_pattern="*.jsonl.gz"), JsonlWriter(f"{kept}/{name}")],
+                2,
+                1,
+                f"{out}/logs/{name}",
+            )
+            for name in ("first", "second")
+        ]
+
+    made = plan(twice, str(tmp_path / "in"), 10, cores=1, file_pages=50, pages=70)
+    for name in ("first", "second"):
+        [path] = (kept / name).iterdir()
+        lines = gzip.decompress(path.read_bytes()).splitlines()
+        texts = [f"a{i}" for i in range(50)] + [f"b{i}" for i in range(20)]
+        assert [json.loads(line)["text"] for line in lines] == texts
+        assert made.stages[name].documents == 500
 
 
 # ---- what cannot be measured -----------------------------------------------------------------
@@ -276,7 +257,7 @@ def test_filters_that_keep_nothing(tmp_path):
         ]
 
     with pytest.raises(KitError, match=r"later failed .* a stage before it kept nothing"):
-        plan(nothing, str(tmp_path / "web"), "100", cores=1)
+        plan(nothing, str(tmp_path / "web"), 100, cores=1)
 
 
 def test_a_step_that_raises(tmp_path):

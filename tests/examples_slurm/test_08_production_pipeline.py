@@ -445,7 +445,7 @@ def test_pages_that_were_fetched_twice_are_kept_once(tmp_path):
 
 @pytest.mark.slow
 def test_the_plan_is_a_file_that_runs(tmp_path, run):
-    planned = run("08", "--plan", "1MB", "--cores", 2)
+    planned = run("08", "--plan", 1, "--cores", 2)
     assert planned.code == 0, planned.stderr[-2000:]
     plan = yaml.safe_load(planned.stdout)
     written = yaml.safe_load((REPO / "examples_slurm/dump.yaml").read_text())
