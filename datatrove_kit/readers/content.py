@@ -51,9 +51,6 @@ class Content(io.RawIOBase):
 
     def __init__(self, stream, compression: str | None, name: str):
         codec = infer_compression(name) if compression == "infer" else compression
-        if codec is None and getattr(stream, "size", None):  # a name may lack the .gz
-            codec = "gzip" if stream.read(2) == b"\x1f\x8b" else None
-            stream.seek(0)
         self.raw, self.stream = stream, OPENED[codec](stream)
         self.damage, self.garbled = "", False
 
@@ -115,7 +112,7 @@ def characters(content: bytes, content_type: str | None = None) -> str:
     """
     charset, mark = encoding.read_bom(content)
     text = content.decode("utf-8", "replace")
-    lost = text.count("\ufffd") - content.count("\ufffd".encode())
+    lost = "\ufffd" in text and text.count("\ufffd") - content.count("\ufffd".encode())
     clean = 0 if charset or lost else len(content) - len(text)
     if clean > CHANCE:
         return text
