@@ -24,8 +24,8 @@ FORM = re.compile(
 )
 #: Characters of a page's text that its language is told from, at least and at most.
 MIN_LENGTH, LOOKED_AT = 200, 2000
-# What resiliparse would take for text that a reader sees, or that are menus.
-SKIPPED = ["template", "svg", "select", "nav", "header", "footer"]
+#: Elements that are menus.
+SKIPPED = ["nav", "header", "footer"]
 
 
 class RememberedXPath:
