@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 
 from markupsafe import Markup, escape
 
-#: Unseen characters that scripts need: the joiners of Indic and Persian and of emoji, and the
-#: Arabic and Syriac signs that stand before a number and are seen.
-NEEDED = {0x200C, 0x200D, 0x06DD, 0x070F, 0x08E2, 0x110BD, 0x110CD, *range(0x0600, 0x0606)}
+#: Unicode's Cc, Cf, Cs, Zl, Zp and U+FFFE, U+FFFF, without those that scripts need: line ends and
+#: tabs, the joiners of Indic, Persian and emoji, and signs before numbers, which are seen.
 UNSEEN = re.compile(
-    "[\ufffe\uffff{}]".format(
-        "".join(
-            re.escape(chr(code))
-            for code in range(sys.maxunicode + 1)
-            if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-            and code not in NEEDED
-            and chr(code) not in "\n\t"
-        )
-    )
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u0890\u0891\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u2064\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
 )
 
 
