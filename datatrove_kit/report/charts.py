@@ -39,7 +39,6 @@ STYLE = {
 WIDTH = 300  # CSS pixels, about what a page of 360 has room for
 BARS = 8  # in one chart
 LABEL = 22  # characters
-POINTS = 300  # of a curve
 
 
 def _svg(figure: Figure, name: str, title: str, description: str) -> Markup:
@@ -141,22 +140,6 @@ def step_times(stages: list[Stage], name: str) -> Markup:
                 axes.annotate(_label(stage[::-1])[::-1], (0, row), **place)
         numbers = {f"{step} of {stage}": seconds for seconds, step, stage in found}
         return _svg(figure, name, "Seconds by step, all tasks together", _words(numbers, " s"))
-
-
-def task_times(stage: Stage, name: str) -> Markup:
-    """Seconds of each task, the slowest first: a level line is work that is spread evenly."""
-    seconds = sorted((task.seconds for task in stage.times), reverse=True)
-    shown = seconds[:: max(1, len(seconds) // POINTS)]
-    edges = [place * len(seconds) / len(shown) for place in range(len(shown) + 1)]
-    with rc_context(STYLE):
-        figure, axes = _axes(150)
-        axes.stairs(shown, edges, fill=True, color=KEPT, alpha=0.9, linewidth=0)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.set_xlabel("tasks, slowest first")
-        axes.set_ylabel("seconds")
-        _as_curve(axes, len(seconds), "")
-        words = f"Slowest {seconds[0]:.3g} s, fastest {seconds[-1]:.3g} s"
-        return _svg(figure, name, f"Seconds of each task: {stage.name}", words)
 
 
 def spread(distribution: Distribution, name: str) -> Markup:

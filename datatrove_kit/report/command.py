@@ -52,18 +52,20 @@ def write_report(
 def make_report(folder: str, other: str | None = None, seed: int = 0) -> Report:
     """All of a page, from the logs of a run and a bounded part of its documents."""
     run = read_run(folder)
-    comparison = compare(run, read_run(other), seed) if other else None
+    comparison = compare(run, read_run(other), other, seed) if other else None
     kept, distributions, said = draw(run, seed)
     clusters, compared = find_clusters(run, seed)
+    said = [*said, *compared, *run.findings]
     return Report(
         title=Path(run.path).name,
-        folder=run.path,
+        folder=folder,
         stages=run.stages,
         kept=kept,
         distributions=distributions,
         clusters=clusters,
         tokens=in_pieces(run, seed),
-        sampling=[*said, *compared, *run.findings],
+        sampling=[sentence.replace(f"{run.path}/", "") for sentence in said],
         comparison=comparison,
+        read=run.read,
         facts=run.facts,
     )

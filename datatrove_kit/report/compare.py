@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from ast import literal_eval
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from datatrove_kit.report.model import Comparison, Moved, Step, Text
@@ -20,11 +22,12 @@ UNWRITTEN = "dropped by a step without exclusion writer"
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def compare(run: Run, other: Run, seed: int) -> Comparison:
+def compare(run: Run, other: Run, name: str, seed: int) -> Comparison:
     """What became of the documents that both runs have, by their ids.
 
     Both runs are read in the same bounded way. Of what was read in each, the documents with the
     smallest hashes of their ids are compared, so that those of the one are those of the other.
+    ``name`` is what the page calls the second run.
     """
     before, after = _fates(run, seed), _fates(other, seed)
     for mine, others in ((before, after), (after, before)):
@@ -42,13 +45,16 @@ def compare(run: Run, other: Run, seed: int) -> Comparison:
     mine, others = _steps(run), _steps(other)
     counted = [(n, step.kept, others[n].kept) for n, step in mine.items() if n in others]
     return Comparison(
-        other=other.path,
+        other=name,
         both=len(both),
         **{
             kind: [Moved(texts[kind][key], before[key], after[key]) for key in keys[:MOVED]]
             for kind, keys in moved.items()
         },
-        settings=list(_settings(mine, others)),
+        settings=[
+            (name, *(_shown(value, run.path) for value in values))
+            for name, *values in _settings(mine, others, run.path, other.path)
+        ],
         counts=[(name, *numbers) for name, *numbers in counted if None not in numbers],
         moved={kind: len(keys) for kind, keys in moved.items()},
     )
@@ -110,20 +116,57 @@ def _steps(run: Run) -> dict[str, Step]:
     return steps
 
 
-def _settings(mine: dict[str, Step], others: dict[str, Step]) -> Iterator[tuple[str, str, str]]:
+def _settings(
+    mine: dict[str, Step], others: dict[str, Step], *folders: str
+) -> Iterator[tuple[str, Any, Any]]:
+    """Names and values of what differs; of sets what one of them alone has."""
     for name in {**mine, **others}:
         if name not in mine or name not in others:
             yield name, *("there" if name in steps else "missing" for steps in (mine, others))
             continue
-        first, second = mine[name].settings, others[name].settings
-        for key in {**first, **second}:
-            values = [_value(settings.get(key)) for settings in (first, second)]
-            if values[0] != values[1] and not key.startswith("_"):
-                yield f"{name}: {key}", *values
+        settings = [steps[name].settings for steps in (mine, others)]
+        for key in settings[0] | settings[1]:
+            first, second = (_value(one.get(key)) for one in settings)
+            if key.startswith("_") or first == second or _same_folder(first, second, folders):
+                continue
+            if isinstance(first, set) and isinstance(second, set):
+                yield f"{name}: {key}, in one alone", first - second, second - first
+            else:
+                yield f"{name}: {key}", first, second
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"\{'.*'\}", value):
-        value = sorted(value[1:-1].split(", "))  # a set, whose order is another in each process
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return ADDRESS.sub("", text)[:200]
+def _value(value: Any) -> Any:
+    """A setting that can be compared: no addresses in memory, and sets as such.
+
+    A set was printed, and a tuple of strings may have been a set. The order of either is another in
+    each process.
+    """
+    if isinstance(value, str):
+        try:
+            found = literal_eval(value) if value[:1] == "{" else None
+        except (SyntaxError, ValueError):
+            found = None
+        if isinstance(found, set):
+            return set(map(str, found))
+        return set() if value == "set()" else ADDRESS.sub("", value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return set(value)
+    return value
+
+
+def _same_folder(first: Any, second: Any, folders: Iterable[str]) -> bool:
+    """Whether two runs name one folder outside of both, each as seen from its own."""
+    if not all(isinstance(value, str) and value.startswith("../") for value in (first, second)):
+        return False
+    values = zip(folders, (first, second), strict=True)
+    return len({os.path.normpath(os.path.join(*value)) for value in values}) == 1
+
+
+def _shown(value: Any, folder: str) -> str:
+    if isinstance(value, set):
+        text = ", ".join(sorted(value)) or "–"
+    elif isinstance(value, str):
+        text = os.path.relpath(value, folder) if os.path.isabs(value) else value
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    return text[:200]

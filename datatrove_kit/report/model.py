@@ -114,7 +114,7 @@ class Moved:
 
 @dataclass
 class Comparison:
-    other: str  # folder of the second run
+    other: str  # folder of the second run, as it was given
     both: int  # documents that were found in the samples of both
     kept: list[Moved]  # dropped in the first run, kept in the second
     dropped: list[Moved]  # kept in the first, dropped in the second
@@ -130,7 +130,7 @@ class Report:
     """All of a page."""
 
     title: str
-    folder: str
+    folder: str  # as it was given: a page that is mailed does not tell where it was made
     stages: list[Stage]
     kept: list[tuple[str, Pile]]  # for each folder of final output its documents
     distributions: list[Distribution]

@@ -55,7 +55,6 @@ def render(report: Report) -> str:
     page = environment.get_template("report.html.jinja").render(
         report=report,
         anchor=lambda pile: anchors[id(pile)],
-        read=_read(report),
         shown=SHOWN,
         charts=charts,
         sides=_sides,
@@ -69,18 +68,6 @@ def render(report: Report) -> str:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _read(report: Report) -> int | None:
-    """Documents that came in, as the report says, or as the first step that counts some."""
-    if report.read is not None:
-        return report.read
-    for stage in report.stages:
-        for step in stage.steps:
-            count = step.kept if step.got is None else step.got
-            if count is not None:
-                return count
-    return None
 
 
 def _number(number: int | None) -> str:

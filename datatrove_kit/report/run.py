@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ import datatrove_kit
 from datatrove_kit.errors import KitError
 from datatrove_kit.report.model import Pile, Stage, Step, Task
 
+#: Names that file systems have for when a file was written.
+SAVED = ("mtime", "LastModified", "updated", "created")
 #: What a step is, by the type that stands before its name in the statistics.
 KINDS = {
     "READER": "reader",
@@ -47,8 +51,11 @@ NO_REASON = set(UNNAMED.values())
 REASONS = 30
 #: What the kit's fast steps have in place of a language, which is English.
 ENGLISH = "<datatrove_kit.fast.words."
-#: Tasks of a stage whose logs are looked at, the slowest, and bytes of each log.
+#: Tasks of a stage whose logs are looked at, the slowest, and bytes of each end of a log.
 LOGS, LOG_BYTES = 10, 1 << 16
+TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.MULTILINE)
+#: Settings of a reader that say which files, and which documents of these, it reads.
+INPUT = ("data_folder", "paths_file", "glob_pattern", "recursive", "limit", "skip")
 FOLDER = re.compile(r"DataFolder\(path='(.*)', fs=<(\w+)[\w.]*?\.?(\w+) object at")
 #: Characters of a setting; a Bloom filter or a list of a million domains is left out.
 SETTING = 100_000
@@ -84,6 +91,7 @@ class Run:
         unwritten: documents that were dropped by steps without an exclusion writer.
         inner: other folders and files that lie in these two kinds and hold no documents of theirs.
         findings: what could not be read, in sentences.
+        read: documents of the input, each input counted once; None where that cannot be told.
     """
 
     path: str
@@ -94,6 +102,7 @@ class Run:
     inner: set[str]
     facts: list[tuple[str, str]]
     findings: list[str]
+    read: int | None
 
 
 def read_run(path: str) -> Run:
@@ -136,7 +145,11 @@ def read_run(path: str) -> Run:
     written = [id(step) for output in dropped.values() for step in output.steps]
     steps = [step for reader in readers for step in reader.stage.steps]
     again = {url for r in readers for url in r.reads if any(is_kept for _, _, is_kept in r.writes)}
-    started = [reader.started for reader in readers if reader.started]
+    times = {
+        "first task started": min(filter(None, (r.started for r in readers)), default=""),
+        "last task ended": max(reader.ended for reader in readers),
+        "versions": _versions(root, plans),
+    }
     return Run(
         root.resolve_paths(""),
         [reader.stage for reader in readers],
@@ -144,9 +157,44 @@ def read_run(path: str) -> Run:
         list(dropped.values()),
         sum(step.dropped or 0 for step in steps if id(step) not in written),
         {url for reader in readers for url in [reader.url, *reader.folders]},
-        [("first task started", min(started))] if started else [],
+        [(name, value) for name, value in times.items() if value],
         damaged + [finding for reader in readers for finding in reader.findings],
+        _read([reader.stage for reader in readers]),
     )
+
+
+def _read(stages: Iterable[Stage]) -> int | None:
+    """Documents of what no stage wrote, as its readers counted it; variants read one input."""
+    written = {step.folder for stage in stages for step in stage.steps if step.folder}
+    counts: dict[tuple, int] = {}
+    for stage in stages:
+        if stage.steps[:1] and stage.steps[0].kind == "other":
+            return None  # documents from a step of the user's own, or from a list
+        for step in stage.steps:
+            if step.kind == "reader" and step.settings.get("data_folder") not in written:
+                key = tuple(str(step.settings.get(name)) for name in INPUT)
+                counts[key] = max(counts.get(key, -1), -1 if step.kept is None else step.kept)
+    folders = [f"{folder}/" for folder, *_ in counts]
+    overlap = any(one.startswith(other) for one, other in permutations(folders, 2))
+    told = counts and not overlap and "None/" not in folders and min(counts.values()) >= 0
+    return sum(counts.values()) if told else None
+
+
+def _versions(root: DataFolder, logs: Iterable[str]) -> str:
+    """Of what the guard says that the runs were made of, in the folders above their logs."""
+    parts = [name.split("/") for name in logs]
+    above = {"/".join([*names[:i], "run.json"]) for names in parts for i in range(len(names))}
+    versions: dict[str, list[str]] = {}
+    for file in sorted(above):
+        try:
+            made_of = json.loads(root.read_text(file))["made of"]
+            found = {k[11:]: v for k, v in made_of.items() if k.startswith("version of ")}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        for name, version in found.items():
+            if version not in versions.setdefault(name, []):
+                versions[name].append(version)
+    return ", ".join(f"{name} {' and '.join(found)}" for name, found in sorted(versions.items()))
 
 
 def _find_logs(root: DataFolder) -> Iterator[str]:
@@ -179,8 +227,8 @@ class _StageReader:
         tasks, shown = plan["world_size"], name.strip("/") or Path(root.path).name
         completed = [file.rpartition("/")[2] for file in self.logs.list_files("completions")]
         complete = sum(rank.isdigit() and int(rank) < tasks for rank in completed)
-        times, counted = self._statistics()
-        self.started, listed = self._logs(times)
+        times, counted, saved = self._statistics()
+        self.started, self.ended, listed = self._logs(times, saved)
         steps = self._steps(shown, plan["pipeline"], counted, listed)
         self.stage = Stage(shown, tasks, complete, steps, times)
 
@@ -203,16 +251,19 @@ class _StageReader:
                 continue
             name, total, seconds = of_step[i]
             steps.append(_step(name, entry, total, seconds))
+            if steps[i].dropped:  # what was written before is not what was kept
+                self.writes = [write for write in self.writes if not write[2]]
             self._folders_of(steps[i], entry)
         return steps
 
-    def _statistics(self) -> tuple[list[Task], list[tuple[str, Counter, float]]]:
-        """Times of tasks, slowest first, and name, sums and seconds of each step."""
+    def _statistics(self) -> tuple[list[Task], list[tuple[str, Counter, float]], list[int]]:
+        """Times of tasks, slowest first; name, sums, seconds of each step; ranks as they ended."""
         times: list[Task] = []
         names: list[str] = []
         totals: list[Counter] = []
         seconds: list[float] = []
-        files = [f for f in self.logs.list_files("stats") if re.fullmatch(r"stats/\d+\.json", f)]
+        about = self.logs.find("stats", detail=True)
+        files = sorted(file for file in about if re.fullmatch(r"stats/\d+\.json", file))
         for start in range(0, len(files), 256):
             found = self.logs.cat(files[start : start + 256], on_error="return")
             for file, content in sorted(found.items()):
@@ -231,25 +282,37 @@ class _StageReader:
                     total.update({key: _total(value) for key, value in step["stats"].items()})
                 times.append(Task(int(Path(file).stem), sum(spent)))
         times.sort(key=lambda task: -task.seconds)
-        return times, list(zip(names, totals, seconds, strict=True))
+        saved = {  # each file system has a name of its own for the time of a file
+            int(Path(file).stem): next((about[file][k] for k in SAVED if k in about[file]), 0)
+            for file in files
+        }
+        return (
+            times,
+            list(zip(names, totals, seconds, strict=True)),
+            sorted(saved, key=saved.__getitem__),
+        )
 
-    def _logs(self, times: list[Task]) -> tuple[str, list[str]]:
-        """When the first of the slowest tasks started, and the steps as its log lists them.
+    def _logs(self, times: list[Task], saved: list[int]) -> tuple[str, str, list[str]]:
+        """When the first task started and the last ended, and the steps as a log lists them.
 
-        Puts the first input file in each of the tasks.
+        Puts the first input file in each of the slowest tasks.
         """
-        started, listed = [], []
-        for task in times[:LOGS] or [Task(0, 0.0)]:
+        started, ended, listed = [], [], []
+        ends = [task for task in times[LOGS:] if task.rank in (saved[0], saved[-1])]
+        for task in times[:LOGS] + ends or [Task(0, 0.0)]:
             if not self.logs.isfile(file := f"logs/task_{task.rank:05d}.log"):
                 continue
             with self.logs.open(file, "rb") as stream:
                 log = stream.read(LOG_BYTES).decode(errors="replace")
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - LOG_BYTES))
+                tail = stream.read().decode(errors="replace")
             if found := re.search(r"Reading input file (.+), \d+/\d+", log):
                 task.file = found[1]
-            started += re.findall(r"\A\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", log)
+            started += TIME.findall(log)[:1]
+            ended += TIME.findall(tail)[-1:] if times else []
             if found := LISTED.search(log):
                 listed = found[1].splitlines()
-        return min(started, default=""), listed
+        return min(started, default=""), max(ended, default=""), listed
 
     def _folders_of(self, step: Step, attributes: Mapping[str, Any]) -> None:
         """Note the folders of a step, and name them in its settings as seen from the run."""
@@ -286,7 +349,8 @@ class _StageReader:
         return url
 
     def seen(self, url: str) -> str:
-        return url.removeprefix(self.root.resolve_paths("").rstrip("/") + "/")
+        top = self.root.resolve_paths("").rstrip("/")
+        return url.removeprefix(f"{top}/") if "://" in url + top else os.path.relpath(url, top)
 
 
 def _url(value: str) -> str:

@@ -63,6 +63,7 @@ class Reader:
     files: int = 0
     of_files: int = 0
     documents: int = 0
+    uncounted: int = 0  # documents that were found beyond what the statistics of a folder count
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self):
@@ -82,7 +83,7 @@ class Reader:
             return
         self.of_files += len(names)
         chosen = sorted(names, key=lambda name: order(self.seed, name))[: self.most_files]
-        left = self.most_bytes
+        left, before = self.most_bytes, self.documents
         for i, name in enumerate(chosen):
             self.files += 1
             place = f"{output.name}/{name}"
@@ -96,6 +97,7 @@ class Reader:
                         yield _record(f"{place} {at}", record)
             except Exception as error:
                 self.faults.append(f"{place} cannot be read to its end: {error!r}.")
+        self.uncounted += max(0, self.documents - before - output.documents)
 
     def _names(self, folder: DataFolder, output: Output) -> list[str]:
         found = folder.list_files() if folder.exists("") else []
@@ -143,17 +145,25 @@ class Reader:
                         yield f"row {number}", record, taken
 
     def saw_all(self) -> bool:
-        return self.documents == self.counted and not self.faults
+        return self.documents - self.uncounted == self.counted and not self.faults
 
     def said(self) -> list[str]:
         """How much was read, in sentences."""
         if not self.folders:
             return ["The run has no folder of documents: there are no texts to show."]
+        there = self.counted + self.uncounted
         said = [
-            f"{self.documents:,} of {self.counted:,} documents in {self.folders} folders were "
+            f"{self.documents:,} of {there:,} documents in {self.folders} folders were "
             f"looked at, in {self.files:,} of {self.of_files:,} files."
         ]
-        if self.documents < self.counted or self.files < self.of_files:
+        if len(self.run.kept) > 1:
+            said.append("A document that is in several folders counts in each.")
+        if self.uncounted:
+            said.append(
+                f"The statistics count {self.uncounted:,} documents fewer than the folders have: "
+                "files of tasks that have saved no statistics, or of an earlier run."
+            )
+        if self.documents < there or self.files < self.of_files:
             said.append(
                 f"Of each folder at most {self.most_files} files are read, chosen by the seed "
                 f"{self.seed}, and {self.most_bytes / 2**20:.3g} MB: the beginning of a file with "

@@ -34,7 +34,7 @@ def find_tokenizer(
         tails = [Path(folder, *Path(name).parts[at:]) for at in range(len(Path(name).parts))]
         for file in [Path(name), *tails, _cached(name)]:
             if file and (tokenizer := _load(file)):
-                return name, tokenizer
+                return Path(name).name if Path(name).is_absolute() else name, tokenizer
     for level in ("", "*/", "*/*/"):
         for file in sorted(Path(folder).glob(level + FILE)):
             if tokenizer := _load(file):

@@ -247,7 +247,9 @@ def sample() -> Report:
             ],
             [("GopherRepetitionFilter.dup_line_frac", "0.3", "0.5"), ("x", HOSTILE["script"], "")],
             [("GopherRepetitionFilter", 2766, 2902), ("LanguageFilter", 3798, 3798)],
+            {"kept": 137, "dropped": 1, "changed": 1},
         ),
+        read=4702,
         facts=[("finished", "2026-11-26 14:02 UTC"), ("DataTrove", "0.10.1")],
     )
 
@@ -628,6 +630,15 @@ def test_differences_of_duplicates(visit):
     exact = page.locator(".cluster").nth(1)
     assert "was kept is not among those that were looked at" in exact.inner_text()
     assert exact.locator(".only").count() == 0 and exact.locator(".card .body").count() == 2
+
+
+def test_numbers_of_the_run_and_of_two_runs(visit):
+    page = visit(javascript=False)
+    tiles = " ".join(page.locator(".tiles").inner_text().split())
+    assert tiles.startswith("4,702 documents read 2,763 documents kept, 58.8% 1,032 dropped by")
+    assert page.get_by_role("heading", name="Newly kept 1 of 137 shown").count() == 1
+    row = page.get_by_role("row").filter(has_text="CC-MAIN-00007.warc.gz").inner_text()
+    assert row.split()[-7:] == "4 min 6 s task 0: CC-MAIN-00007.warc.gz".split()
 
 
 def test_a_run_of_datatrove(browser, tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -271,6 +273,68 @@ def test_the_last_documents_are_kept_ones(source, tmp_path):
     assert report.sampling == ["The run has no folder of documents: there are no texts to show."]
 
 
+def test_each_input_is_counted_once(source, pages, tmp_path):
+    """Variants of one input, another input, and stages that read what the run wrote."""
+    out, more = tmp_path / "out", write(tmp_path / "more", pages[:30], 1)
+    for name in ("a", "b"):
+        launch(out, JsonlReader(str(source)), JsonlWriter(f"{out}/{name}"), logs=f"logs/{name}")
+    assert make_report(str(out)).read == len(pages)
+    both = [JsonlReader(str(more)), JsonlReader(f"{out}/a"), JsonlWriter(f"{out}/c")]
+    launch(out, *both, logs="logs/c")
+    assert make_report(str(out)).read == len(pages) + 30
+    part = JsonlReader(str(source), glob_pattern="*0.jsonl")
+    launch(out, part, JsonlWriter(f"{out}/d"), logs="logs/d")
+    assert make_report(str(out)).read is None  # the same files once more, or others
+    launch(tmp_path / "list", [], JsonlWriter(f"{tmp_path}/list/kept"))
+    assert make_report(f"{tmp_path}/list").read is None
+
+
+def test_what_is_written_before_a_filter_is_not_kept(source, pages, tmp_path):
+    steps = [JsonlWriter(f"{tmp_path}/all"), Length(20, 70, JsonlWriter(f"{tmp_path}/dropped"))]
+    launch(tmp_path, JsonlReader(str(source)), *steps, JsonlWriter(f"{tmp_path}/kept"))
+    report = make_report(str(tmp_path))
+    assert [(name, pile.documents) for name, pile in report.kept] == [
+        ("kept", sum(judge(page["text"]) is None for page in pages))
+    ]
+    assert "400 of 400 documents in 2 folders were looked at, in 4 of 4 files." in report.sampling
+
+
+def test_documents_that_the_statistics_do_not_count(source, tmp_path):
+    launch(tmp_path, JsonlReader(str(source)), JsonlWriter(f"{tmp_path}/kept"))
+    (tmp_path / "logs/stats/00001.json").unlink()  # as of a task that runs
+    report = make_report(str(tmp_path))
+    assert "400 of 400 documents in 1 folders were looked at, in 2 of 2 files." in report.sampling
+    assert any("count 200 documents fewer than the folders have" in s for s in report.sampling)
+
+
+def test_when_a_run_was_and_what_of(run, tmp_path):
+    now, facts = datetime.now(), dict(make_report(str(run)).facts)
+    names = ("first task started", "last task ended")
+    started, ended = (datetime.fromisoformat(facts[name]) for name in names)
+    assert now - timedelta(hours=1) < started <= ended <= now
+    assert "versions" not in facts
+    copy = shutil.copytree(run, tmp_path / "copy")
+    log = copy / "logs/logs/task_00001.log"
+    log.write_text(log.read_text() + "2031-02-03 04:05:06.789 | INFO | the end\n" + "x\n" * 9000)
+    made_of = {"version of python": "3.11", "tasks of logs": 2, "version of datatrove": "0.10.1"}
+    (copy / "run.json").write_text(json.dumps({"made of": made_of}))
+    facts = dict(make_report(str(copy)).facts)
+    assert facts["last task ended"] == "2031-02-03 04:05:06"
+    assert facts["versions"] == "datatrove 0.10.1, python 3.11"
+
+
+def test_the_page_does_not_tell_where_it_was_made(source, tmp_path):
+    """Folders are named as they were given, and from the folder of the run."""
+    out, home = tmp_path / "run", str(tmp_path)
+    launch(out, *pipeline(source, tmp_path / "elsewhere"), logs="logs")
+    for file in (tmp_path / "elsewhere/kept").iterdir():
+        file.write_text("no JSON\n")
+    done = report("run", "run", cwd=tmp_path)
+    page = (out / "report.html").read_text()
+    assert done.returncode == 0 and "../elsewhere/dropped/length" in page
+    assert home not in re.sub(r"<dd.*?</dd>", "", page)  # metadata are shown as they are
+
+
 class Other(Length):
     name = "🪡 Other"
 
@@ -410,6 +474,23 @@ def test_two_runs(run, source, pages, tmp_path):
     assert ("JsonlWriter", *kept) in found.counts
 
 
+def test_sets_are_the_same_in_any_order(run, tmp_path):
+    """A set is printed in another order by each process, and so is a tuple that was made of one."""
+    marks, words = list(".!?,;:"), ["{'to', 'of, or'}", "{'of, or', 'to'}", "set()"]
+    orders = (marks, marks[::-1], list("?.!:;'"))
+    for name, ends, stops in zip("abc", orders, words, strict=True):
+        copy = shutil.copytree(run, tmp_path / name)
+        plan = json.loads((copy / "logs/executor.json").read_text())
+        plan["pipeline"][3] |= {"stop_chars": ends, "stop_words": stops}
+        (copy / "logs/executor.json").write_text(json.dumps(plan))
+    first, same, third = (str(tmp_path / name) for name in "abc")
+    assert make_report(first, same).comparison.settings == []
+    assert make_report(first, third).comparison.settings == [
+        ("Length: stop_chars, in one alone", ",", "'"),
+        ("Length: stop_words, in one alone", "of, or, to", "–"),
+    ]
+
+
 def test_two_runs_without_exclusion_writers(source, pages, tmp_path):
     for name, least in (("a", 20), ("b", 40)):
         out = tmp_path / name
@@ -429,9 +510,9 @@ def test_two_runs_of_other_documents(run, tmp_path):
     assert (found.both, found.moved) == (0, {"kept": 0, "dropped": 0, "changed": 0})
 
 
-def report(*arguments: str) -> subprocess.CompletedProcess:
+def report(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "datatrove_kit", "report", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 def test_the_command_writes_one_file(run, tmp_path):
