@@ -51,6 +51,9 @@ class Content(io.RawIOBase):
 
     def __init__(self, stream, compression: str | None, name: str):
         codec = infer_compression(name) if compression == "infer" else compression
+        if codec is None and getattr(stream, "size", None):  # a name may lack the .gz
+            codec = "gzip" if stream.read(2) == b"\x1f\x8b" else None
+            stream.seek(0)
         self.raw, self.stream = stream, OPENED[codec](stream)
         self.damage, self.garbled = "", False
 
