@@ -83,6 +83,7 @@ def test_the_same_documents_as_datatrove(tmp_path):
         "a.warc": content,
         "b.warc.gz": b"".join(map(gzip.compress, records)),
         "c.warc.gz": gzip.compress(content),
+        "packed.warc": b"".join(map(gzip.compress, records)),
         "d.warc.zst": zstd.compress(content),
         "e.warc.gz": b"".join(
             gzip.compress(content[i : i + 999]) for i in range(0, len(content), 999)
@@ -94,7 +95,7 @@ def test_the_same_documents_as_datatrove(tmp_path):
         (reader,) = tolerant([stock], str(tmp_path / "r"))
         documents = list(reader())
         assert documents == list(stock())
-        assert len(documents) == arguments.get("limit", 5 * 40)
+        assert len(documents) == arguments.get("limit", 6 * 40)
         assert not any(
             account["damage"] or account["rejected"] for account in reader.accounts.values()
         )
