@@ -7,7 +7,8 @@ import os
 import re
 from ast import literal_eval
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from datatrove_kit.report.model import Comparison, Moved, Step, Text
@@ -16,6 +17,7 @@ from datatrove_kit.report.sampling import Reader, Record, order, owners, reason_
 
 #: Documents of a run whose fate is remembered, and moved ones of each kind that are shown.
 FATES, MOVED = 200_000, 20
+SETTING = 200  # characters that are shown
 KEPT = "kept"
 UNWRITTEN = "dropped by a step without exclusion writer"
 #: Where an object was in memory, in what ``executor.json`` says of it.
@@ -51,10 +53,7 @@ def compare(run: Run, other: Run, name: str, seed: int) -> Comparison:
             kind: [Moved(texts[kind][key], before[key], after[key]) for key in keys[:MOVED]]
             for kind, keys in moved.items()
         },
-        settings=[
-            (name, *(_shown(value, run.path) for value in values))
-            for name, *values in _settings(mine, others, run.path, other.path)
-        ],
+        settings=list(_settings(mine, others, run.path, other.path)),
         counts=[(name, *numbers) for name, *numbers in counted if None not in numbers],
         moved={kind: len(keys) for kind, keys in moved.items()},
     )
@@ -118,7 +117,7 @@ def _steps(run: Run) -> dict[str, Step]:
 
 def _settings(
     mine: dict[str, Step], others: dict[str, Step], *folders: str
-) -> Iterator[tuple[str, Any, Any]]:
+) -> Iterator[tuple[str, str, str]]:
     """Names and values of what differs; of sets what one of them alone has."""
     for name in {**mine, **others}:
         if name not in mine or name not in others:
@@ -126,47 +125,41 @@ def _settings(
             continue
         settings = [steps[name].settings for steps in (mine, others)]
         for key in settings[0] | settings[1]:
-            first, second = (_value(one.get(key)) for one in settings)
-            if key.startswith("_") or first == second or _same_folder(first, second, folders):
+            values = zip(settings, folders, strict=True)
+            first, second = (_value(one.get(key), folder) for one, folder in values)
+            if key.startswith("_") or first == second:
                 continue
             if isinstance(first, set) and isinstance(second, set):
-                yield f"{name}: {key}, in one alone", first - second, second - first
+                alone = [", ".join(sorted(one)) or "–" for one in (first - second, second - first)]
+                yield f"{name}: {key}, in one alone", *(text[:SETTING] for text in alone)
             else:
-                yield f"{name}: {key}", first, second
+                yield f"{name}: {key}", *(_shown(value, folders[0]) for value in (first, second))
 
 
-def _value(value: Any) -> Any:
-    """A setting that can be compared: no addresses in memory, and sets as such.
+def _value(value: Any, folder: str) -> Any:
+    """A setting that can be compared: files of the run as seen from it, and sets as such.
 
     A set was printed, and a tuple of strings may have been a set. The order of either is another in
     each process.
     """
-    if isinstance(value, str):
-        try:
-            found = literal_eval(value) if value[:1] == "{" else None
-        except (SyntaxError, ValueError):
-            found = None
-        if isinstance(found, set):
-            return set(map(str, found))
-        return set() if value == "set()" else ADDRESS.sub("", value)
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return set(value)
-    return value
-
-
-def _same_folder(first: Any, second: Any, folders: Iterable[str]) -> bool:
-    """Whether two runs name one folder outside of both, each as seen from its own."""
-    if not all(isinstance(value, str) and value.startswith("../") for value in (first, second)):
-        return False
-    values = zip(folders, (first, second), strict=True)
-    return len({os.path.normpath(os.path.join(*value)) for value in values}) == 1
+    if not isinstance(value, str):
+        return value
+    if value == "set()":
+        return set()
+    if os.path.isabs(value) or value.startswith("../"):
+        seen = os.path.relpath(os.path.join(folder, value), folder)
+        return os.path.normpath(os.path.join(folder, value)) if seen.startswith("..") else seen
+    if value.startswith("{"):
+        with suppress(SyntaxError, ValueError):
+            if isinstance(found := literal_eval(value), set):
+                return set(map(str, found))
+    return ADDRESS.sub("", value)
 
 
 def _shown(value: Any, folder: str) -> str:
     if isinstance(value, set):
-        text = ", ".join(sorted(value)) or "–"
-    elif isinstance(value, str):
-        text = os.path.relpath(value, folder) if os.path.isabs(value) else value
-    else:
-        text = json.dumps(value, ensure_ascii=False)
-    return text[:200]
+        value = sorted(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return (os.path.relpath(text, folder) if os.path.isabs(text) else text)[:SETTING]

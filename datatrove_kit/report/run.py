@@ -59,7 +59,6 @@ INPUT = ("data_folder", "paths_file", "glob_pattern", "recursive", "limit", "ski
 FOLDER = re.compile(r"DataFolder\(path='(.*)', fs=<(\w+)[\w.]*?\.?(\w+) object at")
 #: Characters of a setting; a Bloom filter or a list of a million domains is left out.
 SETTING = 100_000
-LISTED = re.compile(r"PIPELINE \S+\n((?:(?!\d{4}-).+\n)+)")
 
 
 @dataclass
@@ -168,7 +167,9 @@ def _read(stages: Iterable[Stage]) -> int | None:
     written = {step.folder for stage in stages for step in stage.steps if step.folder}
     counts: dict[tuple, int] = {}
     for stage in stages:
-        if stage.steps[:1] and stage.steps[0].kind == "other":
+        if not stage.times:
+            continue
+        if stage.steps[0].kind == "other":
             return None  # documents from a step of the user's own, or from a list
         for step in stage.steps:
             if step.kind == "reader" and step.settings.get("data_folder") not in written:
@@ -228,11 +229,11 @@ class _StageReader:
         completed = [file.rpartition("/")[2] for file in self.logs.list_files("completions")]
         complete = sum(rank.isdigit() and int(rank) < tasks for rank in completed)
         times, counted, saved = self._statistics()
-        self.started, self.ended, listed = self._logs(times, saved)
-        steps = self._steps(shown, plan["pipeline"], counted, listed)
+        self.started, self.ended = self._logs(times, saved)
+        steps = self._steps(shown, plan["pipeline"], counted)
         self.stage = Stage(shown, tasks, complete, steps, times)
 
-    def _steps(self, shown: str, pipeline: list, counted: list, listed: list[str]) -> list[Step]:
+    def _steps(self, shown: str, pipeline: list, counted: list) -> list[Step]:
         own = [i for i, entry in enumerate(pipeline) if isinstance(entry, dict)]
         if counted and len(own) != len(counted):
             self.findings.append(
@@ -241,8 +242,7 @@ class _StageReader:
             )
             return [_step(name, {}, total, time) for name, total, time in counted]
         if not counted:
-            names = listed if len(listed) == len(pipeline) else [""] * len(pipeline)
-            counted = [(names[i], None, 0.0) for i in own]
+            counted = [(_label(pipeline[i]), None, 0.0) for i in own]
         of_step = dict(zip(own, counted, strict=True))
         steps = []
         for i, entry in enumerate(pipeline):
@@ -292,12 +292,12 @@ class _StageReader:
             sorted(saved, key=saved.__getitem__),
         )
 
-    def _logs(self, times: list[Task], saved: list[int]) -> tuple[str, str, list[str]]:
-        """When the first task started and the last ended, and the steps as a log lists them.
+    def _logs(self, times: list[Task], saved: list[int]) -> tuple[str, str]:
+        """When the first task started and the last ended.
 
         Puts the first input file in each of the slowest tasks.
         """
-        started, ended, listed = [], [], []
+        started, ended = [], []
         ends = [task for task in times[LOGS:] if task.rank in (saved[0], saved[-1])]
         for task in times[:LOGS] + ends or [Task(0, 0.0)]:
             if not self.logs.isfile(file := f"logs/task_{task.rank:05d}.log"):
@@ -310,9 +310,7 @@ class _StageReader:
                 task.file = found[1]
             started += TIME.findall(log)[:1]
             ended += TIME.findall(tail)[-1:] if times else []
-            if found := LISTED.search(log):
-                listed = found[1].splitlines()
-        return min(started, default=""), max(ended, default=""), listed
+        return min(started, default=""), max(ended, default="")
 
     def _folders_of(self, step: Step, attributes: Mapping[str, Any]) -> None:
         """Note the folders of a step, and name them in its settings as seen from the run."""
@@ -424,6 +422,12 @@ def _step(label: str, attributes: dict, total: Counter | None, seconds: float) -
     elif "total" in total:
         step.got = total["total"]
     return step
+
+
+def _label(attributes: dict) -> str:
+    """The name that the statistics of a step will have, as far as its attributes tell it."""
+    found = re.search(r" of (.+)>$", str(attributes.get("adapter")))
+    return found[1] if found else "FILTER: " if "exclusion_writer" in attributes else ""
 
 
 def _piles(step: Step, total: Counter) -> list[Pile]:
