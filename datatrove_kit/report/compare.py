@@ -31,9 +31,9 @@ def compare(run: Run, other: Run, name: str, seed: int) -> Comparison:
     smallest hashes of their ids are compared, so that those of the one are those of the other.
     ``name`` is what the page calls the second run.
     """
-    before, after = _fates(run, seed), _fates(other, seed)
-    for mine, others in ((before, after), (after, before)):
-        if 0 < len(gone := others.keys() - mine.keys()) <= mine.unwritten:
+    (before, first), (after, second) = _fates(run, seed), _fates(other, seed)
+    for mine, unwritten, others in ((before, first, after), (after, second, before)):
+        if 0 < len(gone := others.keys() - mine.keys()) <= unwritten:
             mine.update(dict.fromkeys(gone, UNWRITTEN))
     both = before.keys() & after.keys()
     moved: dict[str, list[int]] = {"kept": [], "dropped": [], "changed": []}
@@ -59,27 +59,18 @@ def compare(run: Run, other: Run, name: str, seed: int) -> Comparison:
     )
 
 
-class _Fates(dict[int, str]):
+def _fates(run: Run, seed: int) -> tuple[dict[int, str], int]:
     """What became of documents, by the hashes of their ids.
 
-    Attributes:
-        unwritten: others that may have been dropped by steps that write nothing of them, if the
-            run was read to its end.
+    The number is that of others that may have been dropped by steps that write nothing of them, if
+    the run was read to its end.
     """
-
-    unwritten = 0
-
-
-def _fates(run: Run, seed: int) -> _Fates:
-    reader, fates, all_of_it = Reader(run, seed), _Fates(), True
+    reader, fates, all_of_it = Reader(run, seed), {}, True
     for key, _, fate, *_ in _documents(reader):
         fates[key] = fate
         if len(fates) >= 2 * FATES:
-            smallest = sorted(fates)[:FATES]
-            fates, all_of_it = _Fates((key, fates[key]) for key in smallest), False
-    if all_of_it and reader.saw_all():
-        fates.unwritten = run.unwritten
-    return fates
+            fates, all_of_it = {key: fates[key] for key in sorted(fates)[:FATES]}, False
+    return fates, run.unwritten if all_of_it and reader.saw_all() else 0
 
 
 def _documents(reader: Reader) -> Iterator[tuple[int, Record, str, str | None, Step | None]]:
@@ -146,12 +137,10 @@ def _value(value: Any, folder: str) -> Any:
         return set(value)
     if not isinstance(value, str):
         return value
-    if value == "set()":
-        return set()
     if os.path.isabs(value) or value.startswith("../"):
         seen = os.path.relpath(os.path.join(folder, value), folder)
         return os.path.normpath(os.path.join(folder, value)) if seen.startswith("..") else seen
-    if value.startswith("{"):
+    if value.startswith(("{", "set()")):
         with suppress(SyntaxError, ValueError):
             if isinstance(found := literal_eval(value), set):
                 return set(map(str, found))

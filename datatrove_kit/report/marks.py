@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from datatrove.data import Document
 from datatrove.pipeline.filters.c4_filters import (
     CITATION_REGEX,
-    ELLIPSIS,
-    END_PUNCTUATION,
-    POLICY_SUBSTRINGS,
     C4BadWordsFilter,
+    C4QualityFilter,
 )
 from datatrove.pipeline.filters.url_filter import get_list, normalize, normalizer
 from datatrove.utils._import_utils import ASSETS_PATH
@@ -299,48 +298,47 @@ def _stop_words(text: str, settings: Settings, _: Mapping) -> Found:
 
 def _set(value: str | list) -> set[str]:
     """A set, of which ``executor.json`` has what Python prints."""
-    if isinstance(value, str):
-        return set(literal_eval(value)) if value != "set()" else set()
-    return set(value)
+    return set(literal_eval(value) if isinstance(value, str) else value)
 
 
 # C4
 
 
+class _LineFilter(C4QualityFilter):
+    """DataTrove's filter, for one line at a time."""
+
+    def __init__(self, settings: Settings):
+        vars(self).update({**settings, "split_paragraph": True, "min_num_sentences": -1})
+
+    def stat_update(self, name: str, *_) -> None:
+        self.counted = name
+
+    def fate(self, line: str) -> str:
+        """Why a line is cut, or what drops the whole text; "" for a line that stays."""
+        self.counted = ""
+        passed = self.filter(Document(line, ""))
+        cuts = {
+            "too_long_word": f"a word of more than {self.max_word_length} characters",
+            "no_terminal_punc": "no end mark",
+            "too_few_words": f"fewer than {self.min_words_per_line} words",
+            "javascript": "javascript",
+            "policy": "cookies or terms of use",
+        }
+        cut = cuts.get(self.counted.removeprefix("line-filter-"), "")
+        return cut if passed is True else passed[1].replace("_", " ")
+
+
 def _c4_lines(text: str, settings: Settings) -> Iterator[tuple[int, str, str]]:
-    """For each line its first character, the line, and why C4QualityFilter cuts it, or ""."""
+    """For each line its first character, the line, and what C4QualityFilter does for it, or ""."""
     if settings["split_paragraph"]:
         pieces = _bounded(text).splitlines(keepends=True)
     else:
         _check(text, settings["language"])
         pieces = split_into_sentences(text, settings["language"])
+    lines = _LineFilter(settings)
     for piece, start, _ in _follow(pieces):
-        line = piece.strip()
-        yield start + piece.index(line), line, _c4_fate(line, settings)
-
-
-def _c4_fate(line: str, settings: Settings) -> str:
-    words, longest = line.split(), settings["max_word_length"]
-    if longest != -1 and any(len(word) > longest for word in words):
-        return f"a word of more than {longest} characters"
-    if settings["remove_citations"]:
-        line = CITATION_REGEX.sub("", line)
-    if settings["filter_no_terminal_punct"] and (
-        not line.endswith(END_PUNCTUATION) or line.endswith(ELLIPSIS)
-    ):
-        return "no end mark"
-    if len(words) < settings["min_words_per_line"]:
-        return f"fewer than {settings['min_words_per_line']} words"
-    lower = line.lower()
-    if settings["filter_lorem_ipsum"] and "lorem ipsum" in lower:
-        return "lorem ipsum"
-    if settings["filter_javascript"] and "javascript" in lower:
-        return "javascript"
-    if settings["filter_curly_bracket"] and "{" in line:
-        return "curly bracket"
-    if settings["filter_policy"] and any(phrase in lower for phrase in POLICY_SUBSTRINGS):
-        return "cookies or terms of use"
-    return ""
+        if line := piece.strip():
+            yield start + piece.index(line), line, lines.fate(" ".join(line.splitlines()))
 
 
 def _c4_word(text: str, settings: Settings, _: Mapping, reason: str) -> Found:
@@ -348,16 +346,11 @@ def _c4_word(text: str, settings: Settings, _: Mapping, reason: str) -> Found:
     word = "{" if name == "curly bracket" else name
     for start, line, fate in _c4_lines(text, settings):
         if fate == name:
-            places = [match.start() for match in re.finditer(word, _lower(line))]
-            marks = [Mark(start + at, start + at + len(word), name) for at in places]
+            found = re.finditer(re.escape(word), line, re.IGNORECASE)
+            marks = [Mark(start + each.start(), start + each.end(), name) for each in found]
             # DataTrove looks between the parts of a line that citations leave
             return marks or [Mark(start, start + len(line), name)], f'A line holds "{word}".'
     return [], ""
-
-
-def _lower(text: str) -> str:
-    """A text in lower case, in which each character has its place."""
-    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
 
 
 def _c4_sentences(text: str, settings: Settings, _: Mapping) -> Found:
@@ -367,7 +360,7 @@ def _c4_sentences(text: str, settings: Settings, _: Mapping) -> Found:
     for start, line, fate in _c4_lines(text, settings):
         if fate:
             cut.append(Mark(start, start + len(line), f"cut: {fate}"))
-            why[fate] += bool(line)
+            why[fate] += 1
         elif settings["split_paragraph"]:
             if settings["remove_citations"]:
                 line = CITATION_REGEX.sub("", line)
@@ -375,8 +368,8 @@ def _c4_sentences(text: str, settings: Settings, _: Mapping) -> Found:
         else:
             sentences += 1
     note = f"{sentences} sentences, at least {settings['min_num_sentences']} pass."
-    if lines := +why:
-        note += " Lines cut before: " + ", ".join(f"{n} {w}" for w, n in lines.most_common()) + "."
+    if why:
+        note += " Lines cut before: " + ", ".join(f"{n} {w}" for w, n in why.most_common()) + "."
     return cut, note
 
 
@@ -395,10 +388,10 @@ def _bad_words(text: str, settings: Settings, metadata: Mapping) -> Found:
     if not any(file.name.endswith(f"_{language}.completed") for file in folder.glob("*")):
         raise NotMeasured(f"The list of words for {language!r} is not here: nothing is marked.")
     expression = C4BadWordsFilter()._get_badwords(language)
-    lower = _lower(_bounded(text))
+    expression = re.compile(expression.pattern, re.IGNORECASE)
     marks, at = [], 0
     # the blank behind a word may be the one before the next
-    while at < len(lower) and (found := expression.search(lower, at)):
+    while at < len(_bounded(text)) and (found := expression.search(text, at)):
         first, end = found.span(expression.groups)
         marks.append(Mark(first, end, "blocked word"))
         at = max(end, first + 1)

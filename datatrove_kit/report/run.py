@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import permutations
@@ -167,35 +168,28 @@ def _read(stages: Iterable[Stage]) -> int | None:
     written = {step.folder for stage in stages for step in stage.steps if step.folder}
     counts: dict[tuple, int] = {}
     for stage in stages:
-        if not stage.times:
-            continue
-        if stage.steps[0].kind == "other":
+        if stage.times and stage.steps[0].kind == "other":
             return None  # documents from a step of the user's own, or from a list
-        for step in stage.steps:
+        for step in stage.steps if stage.times else []:
             if step.kind == "reader" and step.settings.get("data_folder") not in written:
                 key = tuple(str(step.settings.get(name)) for name in INPUT)
-                counts[key] = max(counts.get(key, -1), -1 if step.kept is None else step.kept)
+                counts[key] = max(counts.get(key, 0), step.kept)
     folders = [f"{folder}/" for folder, *_ in counts]
     overlap = any(one.startswith(other) for one, other in permutations(folders, 2))
-    told = counts and not overlap and "None/" not in folders and min(counts.values()) >= 0
-    return sum(counts.values()) if told else None
+    return sum(counts.values()) if counts and not overlap and "None/" not in folders else None
 
 
 def _versions(root: DataFolder, logs: Iterable[str]) -> str:
     """Of what the guard says that the runs were made of, in the folders above their logs."""
     parts = [name.split("/") for name in logs]
     above = {"/".join([*names[:i], "run.json"]) for names in parts for i in range(len(names))}
-    versions: dict[str, list[str]] = {}
-    for file in sorted(above):
-        try:
+    versions = set()
+    for file in above:
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             made_of = json.loads(root.read_text(file))["made of"]
-            found = {k[11:]: v for k, v in made_of.items() if k.startswith("version of ")}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-        for name, version in found.items():
-            if version not in versions.setdefault(name, []):
-                versions[name].append(version)
-    return ", ".join(f"{name} {' and '.join(found)}" for name, found in sorted(versions.items()))
+            found = [(name.partition("version of ")[2], value) for name, value in made_of.items()]
+            versions |= {f"{name} {value}" for name, value in found if name}
+    return ", ".join(sorted(versions))
 
 
 def _find_logs(root: DataFolder) -> Iterator[str]:
@@ -228,8 +222,8 @@ class _StageReader:
         tasks, shown = plan["world_size"], name.strip("/") or Path(root.path).name
         completed = [file.rpartition("/")[2] for file in self.logs.list_files("completions")]
         complete = sum(rank.isdigit() and int(rank) < tasks for rank in completed)
-        times, counted, saved = self._statistics()
-        self.started, self.ended = self._logs(times, saved)
+        times, counted, ends = self._statistics()
+        self.started, self.ended = self._logs(times, ends)
         steps = self._steps(shown, plan["pipeline"], counted)
         self.stage = Stage(shown, tasks, complete, steps, times)
 
@@ -256,14 +250,19 @@ class _StageReader:
             self._folders_of(steps[i], entry)
         return steps
 
-    def _statistics(self) -> tuple[list[Task], list[tuple[str, Counter, float]], list[int]]:
-        """Times of tasks, slowest first; name, sums, seconds of each step; ranks as they ended."""
+    def _statistics(self) -> tuple[list[Task], list[tuple[str, Counter, float]], set[int]]:
+        """Times of tasks, slowest first; what steps counted; the first and the last rank to end."""
         times: list[Task] = []
         names: list[str] = []
         totals: list[Counter] = []
         seconds: list[float] = []
         about = self.logs.find("stats", detail=True)
-        files = sorted(file for file in about if re.fullmatch(r"stats/\d+\.json", file))
+        written = {  # each file system has a name of its own for the time of a file
+            file: next((facts[key] for key in SAVED if key in facts), 0)
+            for file, facts in about.items()
+            if re.fullmatch(r"stats/\d+\.json", file)
+        }
+        files = sorted(written, key=written.__getitem__)
         for start in range(0, len(files), 256):
             found = self.logs.cat(files[start : start + 256], on_error="return")
             for file, content in sorted(found.items()):
@@ -282,24 +281,17 @@ class _StageReader:
                     total.update({key: _total(value) for key, value in step["stats"].items()})
                 times.append(Task(int(Path(file).stem), sum(spent)))
         times.sort(key=lambda task: -task.seconds)
-        saved = {  # each file system has a name of its own for the time of a file
-            int(Path(file).stem): next((about[file][k] for k in SAVED if k in about[file]), 0)
-            for file in files
-        }
-        return (
-            times,
-            list(zip(names, totals, seconds, strict=True)),
-            sorted(saved, key=saved.__getitem__),
-        )
+        ends = {int(Path(file).stem) for file in [*files[:1], *files[-1:]]}
+        return times, list(zip(names, totals, seconds, strict=True)), ends
 
-    def _logs(self, times: list[Task], saved: list[int]) -> tuple[str, str]:
+    def _logs(self, times: list[Task], ends: set[int]) -> tuple[str, str]:
         """When the first task started and the last ended.
 
         Puts the first input file in each of the slowest tasks.
         """
         started, ended = [], []
-        ends = [task for task in times[LOGS:] if task.rank in (saved[0], saved[-1])]
-        for task in times[:LOGS] + ends or [Task(0, 0.0)]:
+        more = [task for task in times[LOGS:] if task.rank in ends]
+        for task in times[:LOGS] + more or [Task(0, 0.0)]:
             if not self.logs.isfile(file := f"logs/task_{task.rank:05d}.log"):
                 continue
             with self.logs.open(file, "rb") as stream:
