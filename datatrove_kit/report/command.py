@@ -10,7 +10,7 @@ from datatrove_kit.errors import KitError
 from datatrove_kit.report.compare import compare
 from datatrove_kit.report.model import Report
 from datatrove_kit.report.page import render
-from datatrove_kit.report.run import read_run
+from datatrove_kit.report.run import read_run, without_home
 from datatrove_kit.report.sampling import draw, find_clusters, in_pieces
 
 
@@ -52,13 +52,13 @@ def write_report(
 def make_report(folder: str, other: str | None = None, seed: int = 0) -> Report:
     """All of a page, from the logs of a run and a bounded part of its documents."""
     run = read_run(folder)
-    comparison = compare(run, read_run(other), other, seed) if other else None
+    comparison = compare(run, read_run(other), without_home(other), seed) if other else None
     kept, distributions, said = draw(run, seed)
     clusters, compared = find_clusters(run, seed)
     said = [*said, *compared, *run.findings]
     return Report(
         title=Path(run.path).name,
-        folder=folder,
+        folder=without_home(folder),
         stages=run.stages,
         kept=kept,
         distributions=distributions,

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from datatrove_kit.report.model import Comparison, Moved, Step, Text
-from datatrove_kit.report.run import Run
+from datatrove_kit.report.run import Run, seen_from
 from datatrove_kit.report.sampling import Reader, Record, order, owners, reason_of, shown
 
 #: Documents of a run whose fate is remembered, and moved ones of each kind that are shown.
@@ -151,4 +151,4 @@ def _shown(value: Any, folder: str) -> str:
     if isinstance(value, set):
         value = sorted(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return (os.path.relpath(text, folder) if os.path.isabs(text) else text)[:SETTING]
+    return (seen_from(folder, text) if os.path.isabs(text) else text)[:SETTING]

@@ -340,7 +340,18 @@ class _StageReader:
 
     def seen(self, url: str) -> str:
         top = self.root.resolve_paths("").rstrip("/")
-        return url.removeprefix(f"{top}/") if "://" in url + top else os.path.relpath(url, top)
+        return url.removeprefix(f"{top}/") if "://" in url + top else seen_from(top, url)
+
+
+def seen_from(folder: str, path: str) -> str:
+    """A path as a page shows it, which may be mailed: the name of a home folder is not in it."""
+    shown = without_home(path)
+    return os.path.relpath(path, folder) if shown == path or path.startswith(folder) else shown
+
+
+def without_home(path: str) -> str:
+    home = f"{Path.home()}/"
+    return f"~/{path.removeprefix(home)}" if path.startswith(home) else path
 
 
 def _url(value: str) -> str:

@@ -323,7 +323,7 @@ def test_when_a_run_was_and_what_of(run, tmp_path):
     assert facts["versions"] == "datatrove 0.10.1, python 3.11"
 
 
-def test_the_page_does_not_tell_where_it_was_made(source, tmp_path):
+def test_the_page_does_not_tell_where_it_was_made(source, tmp_path, monkeypatch):
     """Folders are named as they were given, and from the folder of the run."""
     out, home = tmp_path / "run", str(tmp_path)
     launch(out, *pipeline(source, tmp_path / "elsewhere"), logs="logs")
@@ -333,6 +333,10 @@ def test_the_page_does_not_tell_where_it_was_made(source, tmp_path):
     page = (out / "report.html").read_text()
     assert done.returncode == 0 and "../elsewhere/dropped/length" in page
     assert home not in re.sub(r"<dd.*?</dd>", "", page)  # metadata are shown as they are
+    monkeypatch.setenv("HOME", home)
+    shown = make_report(str(out), str(out))
+    assert shown.folder == shown.comparison.other == "~/run"
+    assert [name for name, _ in shown.kept] == ["~/elsewhere/kept", "~/elsewhere/table"]
 
 
 class Other(Length):
