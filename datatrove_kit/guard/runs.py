@@ -20,7 +20,6 @@ from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from datatrove.io import DataFolder
 from datatrove.pipeline.extractors.base import BaseExtractor
-from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 
 from datatrove_kit.errors import KitError
@@ -36,6 +35,8 @@ from datatrove_kit.readers.readers import Tolerant
 SUCCESS, FINDINGS = "_SUCCESS", "check.json"
 #: What an extractor counts as lost, in words.
 LOST = {"timeout": "time-outs", "broken_process": "broken processes", "clean_error": "errors"}
+#: What became of records, by reason; later: by a writer, or between two stages.
+TALLIES = ("rejected", "skipped", "noticed", "rejected later", "lost")
 
 
 def run(
@@ -108,11 +109,7 @@ def _chain(executors: PipelineExecutor | Iterable[PipelineExecutor]) -> list[Pip
         # Local ones run in a loop.
         stage.depends = before if isinstance(stage, SlurmPipelineExecutor) else None
         stage.job_id, stage._run_for_rank = None, partial(tasks.run_task, stage)
-        plain = [type(r) for _, r in readers_of(stage) if not hasattr(r, "accounts")]
-        if own := [kind for kind in plain if kind.run is not BaseDiskReader.run]:
-            raise KitError(f"{own[0].__name__} has a run() of its own: give it a read_file() only.")
-        if plain:
-            stage.pipeline = tolerant(stage.pipeline, f"{stage.logging_dir.path}/rejected")
+        stage.pipeline = tolerant(stage.pipeline, f"{stage.logging_dir.path}/rejected")
     return stages
 
 
@@ -145,7 +142,7 @@ class _Run:
         self.stages, self.folder, self.top = stages, folder, os.path.abspath(folder)
         self.on_slurm = isinstance(stages[0], SlurmPipelineExecutor)
         self._read, self._damage, self._files, self.findings = {}, [], 0, {}
-        self._lost, self._between = Counter(), Counter()
+        self._tallies = {what: Counter() for what in TALLIES}
         before = self._before(resume, overwrite)
         self.inputs = dict(self._inputs())
         made_of = Fingerprint(folder).of(stages, self.inputs)
@@ -298,15 +295,18 @@ class _Run:
 
     def _check(self, stage: PipelineExecutor) -> list[Counter]:
         """What the steps of a finished stage counted; raises KitError if it cannot be trusted."""
-        (accounts, files), counts = tasks.examine(stage), counters(stage)
-        self._files += files
+        reports, counts = tasks.examine(stage), counters(stage)
+        for report in reports:
+            self._files += sum(map(len, report["wrote"]))
+            self._tallies["rejected later"].update(report["rejected"])
         for number, reader in readers_of(stage):
-            self._check_reader(reader, step_name(stage, number, self.folder), accounts[number])
+            accounts = [account for r in reports for account in r["read"][f"{number}"].items()]
+            self._check_reader(reader, step_name(stage, number, self.folder), accounts)
         for step, count in zip(stage.pipeline, counts, strict=True):
             if isinstance(step, BaseExtractor):
-                self._lost += Counter({why: count[why] for why in LOST if count[why]})
+                self._tallies["lost"] += Counter({LOST[why]: count[why] for why in LOST})
             if isinstance(step, DiskWriter) and not count["total"]:
-                rejected = self._tally("rejected") + self._between
+                rejected = self._tallies["rejected"] + self._tallies["rejected later"]
                 why = [*self._damage, *(f"{n} records: {reason}" for reason, n in rejected.items())]
                 raise KitError(
                     f"no document came to {step.output_folder.path}. {'; '.join(why)}\nLoosen a "
@@ -323,22 +323,20 @@ class _Run:
         wrong = [n for n in {**files, **times} if times[n] != (n in files)]
         if wrong := [n for n in wrong if times[n] or not limited]:
             raise KitError(f"{name} did not read once each of its files: {', '.join(wrong[:5])}.")
-        self._damage += [f"{file}: {what}" for file, a in accounts for what in a["damage"]]
         for file, account in accounts:
-            if name in self.inputs:
-                self._read[path, file] = account
-            else:
-                self._between.update(account["rejected"])
-
-    def _tally(self, what: str) -> Counter:
-        return sum((Counter(account[what]) for account in self._read.values()), Counter())
+            self._damage += [f"{file}: {what}" for what in account["damage"]]
+            if name not in self.inputs:
+                self._tallies["rejected later"].update(account["rejected"])
+                continue
+            self._read[path, file] = account
+            for what in TALLIES[:3]:
+                self._tallies[what].update(account[what])
 
     def _conclude(self) -> None:
         """Say whether the run is whole, with the findings; KitError if part could not be read."""
+        rejected, skipped, noticed, later, lost = self._tallies.values()
         several = len({path for path, _ in self._read}) > 1  # one name may be that of two files
         read = {f"{path}/{n}" if several else n: a for (path, n), a in self._read.items()}
-        tallies = {what: self._tally(what) for what in ("rejected", "skipped", "noticed")}
-        rejected, skipped, noticed = tallies.values()
         documents = sum(account["documents"] for account in read.values())
         records = documents + rejected.total() + skipped.total()
         to_end = self._damage or all(account["to_end"] for account in read.values())
@@ -346,16 +344,16 @@ class _Run:
         found[1] += "" if to_end else " (up to the reader's limit)"
         found += [f"{skipped.total()} no pages"] if skipped else []
         found += [f"{rejected.total()} rejected"]
-        found += [f"{n} between stages: {reason}" for reason, n in self._between.items()]
+        found += [f"{number} rejected later: {why}" for why, number in later.items()]
         found += [f"{number} with {what}" for what, number in noticed.items()]
-        found += [f"{number} lost to {LOST[why]}" for why, number in self._lost.items()]
+        found += [f"{number} lost to {why}" for why, number in lost.items()]
         print(
             f"\nThe run is {'not ' if self._damage else ''}whole. Input: {', '.join(found)}. "
             f"Tasks complete: {sum(stage.world_size for stage in self.stages)}. "
             f"Files checked: {self._files}."
         )
-        self.findings = {"documents": documents, **tallies, "rejected between": self._between}
-        self.findings |= {"lost": self._lost, "damage": self._damage, "input": read}
+        self.findings = {"documents": documents, **self._tallies}
+        self.findings |= {"damage": self._damage, "input": read}
         if self._damage:
             raise KitError(
                 "part of the input could not be read to its end; what could is in the output:\n"

@@ -13,7 +13,7 @@ import shlex
 import socket
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
@@ -91,8 +91,9 @@ def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
     wrote: dict[str, dict[str, dict]] = {path: {} for path in output_folders(executor)}
     for folder, name in files_of(executor, [rank]):
         wrote[folder.path][name] = read_back(folder, name)
-    counted: Counter = Counter()
+    counted, rejected = Counter(), Counter()
     for step in _writing(executor):
+        rejected += getattr(step, "rejected", Counter())
         if isinstance(step, DiskWriter):
             counted[step.output_folder.path] += int(step.stats["total"].total)
     for path, number in counted.items():
@@ -100,8 +101,8 @@ def _complete(executor: PipelineExecutor, owner: str, rank: int) -> None:
         if there != number:
             raise RuntimeError(f"task {rank} wrote {number} documents to {path}; {there} are there")
     read = {number: reader.accounts for number, reader in readers_of(executor)}
-    logs, report = executor.logging_dir, {"read": read, "wrote": [*wrote.values()]}
-    if logs.read_text(f"{OWNERS}/{rank:05d}") != owner:
+    report = {"read": read, "wrote": [*wrote.values()], "rejected": rejected}
+    if (logs := executor.logging_dir).read_text(f"{OWNERS}/{rank:05d}") != owner:
         raise RuntimeError(f"another process has taken over task {rank}: this one ends")
     with logs.open(f"{COMPLETIONS}/{rank:05d}.part", "w") as stream:
         json.dump(report, stream)
@@ -187,23 +188,21 @@ def discard(executor: PipelineExecutor, ranks: Iterable[int] | None = None) -> N
         folder.rm_file(name)
 
 
-def examine(executor: PipelineExecutor) -> tuple[dict[int, list[tuple[str, dict]]], int]:
-    """Check a finished executor; returns for each reader the files its tasks read, with accounts,
-    and the number of files that the tasks wrote.
+def examine(executor: PipelineExecutor) -> list[dict]:
+    """Check a finished executor; returns for each task what it read, wrote and rejected.
 
     Raises KitError when a rank is incomplete, or when there are other files than its tasks left.
     """
-    logs, outputs, read = executor.logging_dir, output_folders(executor), defaultdict(list)
-    left: dict[str, dict[str, int]] = {path: {} for path in outputs}
+    logs, outputs = executor.logging_dir, output_folders(executor)
     if missing := executor.get_incomplete_ranks():
         raise KitError(
             f"{len(missing)} of {executor.world_size} tasks of {logs.path} did not complete: run "
             "it again with resume=True."
         )
-    for rank in range(executor.world_size):
-        report = json.loads(logs.read_text(f"{COMPLETIONS}/{rank:05d}"))
-        for number, accounts in report["read"].items():
-            read[int(number)] += accounts.items()
+    names = [f"{COMPLETIONS}/{rank:05d}" for rank in range(executor.world_size)]
+    reports = [json.loads(logs.read_text(name)) for name in names]
+    left: dict[str, dict[str, int]] = {path: {} for path in outputs}
+    for report in reports:
         for path, files in zip(outputs, report["wrote"], strict=True):
             left[path] |= {name: file["bytes"] for name, file in files.items()}
     for path, (_, folder) in outputs.items():
@@ -215,4 +214,4 @@ def examine(executor: PipelineExecutor) -> tuple[dict[int, list[tuple[str, dict]
                 f"{path} does not hold what the tasks left there: {', '.join(wrong[:5])} came, went"
                 " or changed since, by other hands. overwrite=True starts the run afresh."
             )
-    return read, sum(map(len, left.values()))
+    return reports

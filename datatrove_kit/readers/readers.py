@@ -10,11 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from datetime import date, time
-from types import MethodType
-from typing import ClassVar
 
 import orjson
 import pyarrow as pa
@@ -27,9 +25,9 @@ from datatrove.pipeline.readers import JsonlReader, ParquetReader, WarcReader
 from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers import ParquetWriter
 from datatrove.utils.logging import logger
-from datatrove.utils.stats import Stats
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
+from datatrove_kit.errors import KitError
 from datatrove_kit.readers.content import Content, Unfit, characters, is_too_deep, unpacked
 from datatrove_kit.readers.listing import input_files
 
@@ -86,7 +84,6 @@ class Tolerant(BaseDiskReader):
     rejected: str | None = None
     files: tuple[str, ...] = ()
     own, needs_url, keep_errors = OWN, False, True
-    now: ClassVar[dict] = {}  # writers that reject find the account there
     accounts = records = None
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1):
@@ -109,7 +106,7 @@ class Tolerant(BaseDiskReader):
         """The documents of a file, accounted for."""
         counts = {what: Counter() for what in ("rejected", "skipped", "noticed")}
         account = {"documents": 0, **counts, "damage": [], "to_end": False}
-        self.accounts[filepath] = self.account = self.now["account"] = account
+        self.accounts[filepath] = self.account = account
         documents = self._read_records if self.records else super().read_file
         for document in documents(filepath):
             yield document
@@ -348,59 +345,47 @@ class TolerantParquetWriter(ParquetWriter):
     """A ParquetWriter to which a record that its columns cannot hold is that record.
 
     Without a ``schema``, the first batch of a file decides about its columns. What is rejected goes
-    to ``rejects``, a file of JSON lines for each Parquet file, and is counted as such, not as one
-    of ``documents``, in the account of the file that it was read from.
+    to ``rejects``, a file of JSON lines for each Parquet file, and is counted by its reason in
+    ``rejected``, not among the documents of the writer.
     """
 
-    def write(self, document: Document, rank: int = 0, **kwargs) -> None:
-        self._source = document.id, self.now.get("account")
-        super().write(document, rank, **kwargs)
-
     def _write(self, document: dict, file_handler: io.IOBase, filename: str) -> None:
-        if self.max_file_size > 0:
-            filename = self._get_filename_with_file_id(filename)
-        self._writers.setdefault(filename, file_handler)  # until the first batch gives a schema
-        self._batches[filename].append((document, *self._source))
-        if len(self._batches[filename]) == self.batch_size:
-            self._write_batch(filename)
+        name = self._get_filename_with_file_id(filename) if self.max_file_size > 0 else filename
+        self._writers.setdefault(name, file_handler)  # until the first batch gives a schema
+        super()._write(document, file_handler, filename)
 
     def _write_batch(self, filename: str) -> None:
-        if not (batch := self._batches.pop(filename, None)):
+        if not (rows := self._batches.pop(filename, None)):
             return
         if not isinstance(self._writers[filename], pq.ParquetWriter):
             self._writers[filename] = pq.ParquetWriter(
                 self._writers[filename],
-                schema=self.schema or _columns([row for row, *_ in batch]),
+                schema=self.schema or _columns(rows),
                 compression=self.compression,
                 use_content_defined_chunking=self.use_content_defined_chunking,
                 write_page_index=self.write_page_index,
             )
         schema = self._writers[filename].schema
-        parts = self._fitting(batch, schema, filename)
+        parts = self._fitting(rows, schema, filename)
         self._writers[filename].write_table(pa.Table.from_batches(parts, schema))
 
-    def _fitting(self, batch: list, schema: pa.Schema, filename: str) -> Iterator[pa.RecordBatch]:
+    def _fitting(self, rows: list, schema: pa.Schema, filename: str) -> Iterator[pa.RecordBatch]:
         """The rows that the schema can hold; the others are rejected."""
-        rows = [row for row, *_ in batch]
         try:
             if not self.schema and _merged(schema, pa.array(rows).type) != schema:
                 raise TypeError("a column that is new, or of another type")
             # Only the cast looks for nulls where there may be none.
             yield pa.RecordBatch.from_pylist(rows, schema=schema).cast(schema)
         except MISFITS as error:
-            if len(batch) > 1:
-                yield from self._fitting(batch[: len(batch) // 2], schema, filename)
-                yield from self._fitting(batch[len(batch) // 2 :], schema, filename)
+            if (half := len(rows) // 2) > 0:
+                yield from self._fitting(rows[:half], schema, filename)
+                yield from self._fitting(rows[half:], schema, filename)
                 return
-            reason = "does not fit the schema"
-            reason += "" if self.schema else " of the first records"
-            ((row, id_, account),) = batch
-            place = {"file": filename, "id": id_, "reason": reason, "error": str(error)}
-            self.rejects.write(f"{filename}.jsonl", as_line(place, row))
+            reason = f"does not fit the schema{'' if self.schema else ' of the first records'}"
+            place = {"file": filename, "reason": reason, "error": str(error)}
+            self.rejects.write(f"{filename}.jsonl", as_line(place, rows[0]))
             self.stat_update("total", value=-1)
-            if account:
-                account["documents"] -= 1
-                account["rejected"][reason] += 1
+            self.rejected[reason] += 1
 
     def close(self) -> None:
         super().close()
@@ -442,7 +427,8 @@ def tolerant(
         keep_errors: whether WARC responses with another HTTP status than 200 are kept, as by
             DataTrove; they are counted in any case.
 
-    Raises KitError as ``input_files`` does.
+    What is tolerant already stays as it is. Raises KitError as ``input_files`` does, and for a
+    reader with a ``run`` of its own.
     """
     steps = [s for step in pipeline for s in (step, getattr(step, "exclusion_writer", None))]
     own = OWN | (COLUMNS if any(getattr(step, "expand_metadata", False) for step in steps) else {})
@@ -450,40 +436,38 @@ def tolerant(
         isinstance(step, URLFilter) or {"fqdn", "suffix"} & {*getattr(step, "groups", ())}
         for step in steps
     )
-    readers = sum(isinstance(step, BaseDiskReader) for step in pipeline)
-    made, now = [], {}
+    readers, made = sum(isinstance(step, BaseDiskReader) for step in pipeline), []
     for number, step in enumerate(pipeline):
         folder = f"{rejected}/{number}"
-        if isinstance(step, BaseDiskReader):
+        if isinstance(step, BaseDiskReader) and not getattr(step, "rejected", None):
+            if type(step).run not in (BaseDiskReader.run, Tolerant.run):
+                what = f"{type(step).__name__} has a run() of its own"
+                raise KitError(f"{what}, which would not be called: give it a read_file() only.")
             same = (r for r in READERS if type(step).read_file is r.__bases__[1].read_file)
             step = _as(next(same, Tolerant), step)
             step.rejected = rejected if readers == 1 else folder
-            step.own, step.needs_url, step.keep_errors, step.now = own, needs_url, keep_errors, now
+            step.own, step.needs_url, step.keep_errors = own, needs_url, keep_errors
             step.files = tuple(input_files(step).files)
         elif getattr(step, "exclusion_writer", None):
             step = copy(step)
-            step.exclusion_writer = _writer(step.exclusion_writer, folder, now)
-        made.append(_writer(step, folder, now))
+            step.exclusion_writer = _writer(step.exclusion_writer, folder)
+        made.append(_writer(step, folder))
     return made
 
 
-def _writer(step: PipelineStep, rejected: str, now: dict) -> PipelineStep:
+def _writer(step: PipelineStep, rejected: str) -> PipelineStep:
     """A step, which is tolerant if it is a ParquetWriter."""
-    known = ParquetWriter._write_batch, TolerantParquetWriter._write_batch
-    if getattr(type(step), "_write_batch", None) in known:
+    if getattr(type(step), "_write_batch", None) is ParquetWriter._write_batch:
         step, folder = _as(TolerantParquetWriter, step), get_datafolder(rejected)
-        step.now = now
+        step.rejected = Counter()
         step.rejects = folder.get_output_file_manager(mode="wb", compression=None)
     return step
 
 
 def _as(ours: type[PipelineStep], step: PipelineStep) -> PipelineStep:
     """A copy of a step that is one of ours as well."""
-    kind, made = type(step), copy(step)
+    kind, made = type(step), deepcopy(step)
     if not isinstance(step, ours):
         own = type(f"Tolerant{kind.__name__}", (ours, kind), {})
         made.__class__ = ours if kind in ours.__bases__ else own
-    if getattr(step.adapter, "__self__", None) is step:
-        made.adapter = MethodType(step.adapter.__func__, made)
-    made.stats = Stats(str(made))
     return made
