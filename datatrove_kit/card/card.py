@@ -18,6 +18,9 @@ from datatrove_kit.errors import KitError
 
 #: Packages that decide what the documents are.
 PACKAGES = ("datatrove", "trafilatura", "spacy", "tokenizers", "pyarrow")
+#: The Hub's classes of size (its documentation of dataset cards), by digits of the number of rows.
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
+SIZES += ("1B<n<10B", "10B<n<100B", "100B<n<1T", "n>1T")
 
 
 def write_card(
@@ -66,6 +69,7 @@ def write_card(
         license=license or "unknown",
         pretty_name=name,
         task_categories=["text-generation"],
+        size_categories=[SIZES[min(10, max(0, len(str(total["documents"])) - 3))]],
         configs=[{"config_name": name, "data_files": "data/*.parquet"}],
     )
     ids = load_tokenizer(tokenizer)

@@ -52,6 +52,7 @@ def test_the_card_counts_what_the_files_hold(tmp_path, tokenizer):
         "language": ["de", "en"],
         "license": "mit",
         "pretty_name": "mine",
+        "size_categories": ["n<1K"],
         "task_categories": ["text-generation"],
         "configs": [{"config_name": "mine", "data_files": "data/*.parquet"}],
     }
@@ -70,6 +71,16 @@ def test_the_card_counts_what_the_files_hold(tmp_path, tokenizer):
     assert (folder / "tokenizer.json").exists()
     loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))["train"]
     assert loaded["text"] == ["Eins.", "Zwei.", "Three.", "?"]
+
+
+@pytest.mark.parametrize(
+    ("documents", "size"),
+    [(999, "n<1K"), (1000, "1K<n<10K"), (9999, "1K<n<10K"), (10_000, "10K<n<100K")],
+)
+def test_the_size_is_one_of_the_hubs(tmp_path, tokenizer, documents, size):
+    folder = data_set(tmp_path / "set", [("x", "en", 1)] * documents)
+    card = DatasetCard.load(write_card(str(folder), "mine", tokenizer, {}, **WORDS))
+    assert card.data.to_dict()["size_categories"] == [size]
 
 
 def test_no_license_is_told(tmp_path, tokenizer, capsys):
