@@ -9,14 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from unittest.mock import patch
 
 import multiprocess
-from datatrove.executor.local import LocalPipelineExecutor
-from multiprocess.pool import IMapIterator
+from multiprocess.pool import Pool
 
-#: How long a pool must have lacked a worker before the run is ended, and how long that may take.
-POLL_SECONDS, SURE_SECONDS, GRACE_SECONDS = 0.2, 1.0, 10
+#: How often is looked, and how long the end of a run may take.
+POLL_SECONDS, GRACE_SECONDS = 0.2, 10
 
 
 class Stopped(BaseException):
@@ -66,7 +65,7 @@ def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
         return
     belong_to_parent()  # for the server of the pool's queues, which is forked from here
     done, here, main = threading.Event(), os.getpid(), threading.main_thread().ident
-    message, stopped = [], []
+    message, stopped, replaced = [], [], Pool._join_exited_workers
 
     def stop(signum, frame):
         if os.getpid() != here:  # a process that was forked from this one
@@ -75,20 +74,17 @@ def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
         stopped.append(signum)
         raise KeyboardInterrupt if signum == signal.SIGINT else Stopped(*message)
 
+    def join_exited_workers(pool: list) -> bool:
+        lost = os.getpid() == here and any(worker.exitcode for worker in pool)
+        # After a while, in which this process hears of Ctrl-C as its workers do.
+        if lost and not (done.wait(POLL_SECONDS) or stopped or message):
+            message.append("a process of the run was killed, often for want of memory")
+            signal.pthread_kill(main, signal.SIGTERM)
+        return replaced(pool)
+
     def watch():
-        run, workers, well = None, set(), 0.0
         while not (done.wait(POLL_SECONDS) or stopped):
-            waiting = _waiting_run(main)
-            now = {p.pid for p in multiprocess.active_children() if "PoolWorker" in p.name}
-            # At the end of a run its workers go, and others come with the next run.
-            if waiting is None or waiting is not _waiting_run(main):
-                continue
-            if waiting is not run or now == workers:
-                run, workers, well = waiting, now, time.monotonic()
-            elif time.monotonic() - well > SURE_SECONDS:  # by then it has heard of Ctrl-C
-                message.append("a process of the run was killed, often for want of memory")
-                signal.pthread_kill(main, signal.SIGTERM)
-                break
+            pass
         if not done.wait(GRACE_SECONDS):
             for process in multiprocess.active_children():
                 process.kill()
@@ -101,21 +97,10 @@ def supervised(clean_up: Callable[[], None] | None = None) -> Iterator[None]:
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        yield
+        with patch.object(Pool, "_join_exited_workers", join_exited_workers):
+            yield
     finally:
         done.set()
         watcher.join()
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _waiting_run(thread: int) -> FrameType | None:
-    """The call of ``LocalPipelineExecutor.run`` in which a thread waits for the pool's results."""
-    frame = sys._current_frames().get(thread)
-    while frame and frame.f_back:
-        if frame.f_code is IMapIterator.next.__code__:
-            caller = frame.f_back
-            if caller.f_code is LocalPipelineExecutor.run.__code__:
-                return caller
-        frame = frame.f_back
-    return None

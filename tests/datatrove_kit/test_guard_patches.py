@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import threading
 
 import datatrove.executor.slurm as datatrove_slurm
 import dill
@@ -15,9 +14,9 @@ import pytest
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
+from multiprocess.pool import Pool
 
 from datatrove_kit.guard.jobs import submit
-from datatrove_kit.guard.processes import _waiting_run
 
 
 def pages(data, rank: int, world_size: int):
@@ -115,8 +114,14 @@ def test_a_chain_is_submitted_by_launch_slurm_job(tmp_path, monkeypatch):
     ]
 
 
-def test_a_pool_is_waited_for_in_its_iterator(tmp_path):
-    """Where the supervision looks for it; in a thread here, so that this one may look."""
+def test_a_pool_joins_workers_that_have_exited(tmp_path, monkeypatch):
+    """It looks at all of its workers again and again, as long as a local run goes on."""
+    join, seen = Pool._join_exited_workers, []
+
+    def instead(pool):
+        seen.append([worker.exitcode for worker in pool])
+        (tmp_path / "go").touch()
+        return join(pool)
 
     def held(data, rank, world_size):
         import time
@@ -125,15 +130,6 @@ def test_a_pool_is_waited_for_in_its_iterator(tmp_path):
             time.sleep(0.05)
         yield Document(text="a", id="a")
 
-    executor = LocalPipelineExecutor([held], 2, 2, logging_dir=str(tmp_path / "logs"))
-    thread = threading.Thread(target=executor.run)
-    thread.start()
-    try:
-        while not list(tmp_path.glob("logs/logs/*")):
-            assert thread.is_alive()
-        frame = _waiting_run(thread.ident)
-        assert frame.f_code is LocalPipelineExecutor.run.__code__
-    finally:
-        (tmp_path / "go").touch()
-        thread.join()
-    assert _waiting_run(thread.ident) is None
+    monkeypatch.setattr(Pool, "_join_exited_workers", instead)
+    LocalPipelineExecutor([held], 2, 2, logging_dir=str(tmp_path / "logs")).run()
+    assert seen[0] == [None, None]
