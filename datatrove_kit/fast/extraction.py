@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from html import unescape
 
 from datatrove.data import Document
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.filters import LanguageFilter
 from lxml import etree
-from resiliparse.extract.html2text import extract_plain_text
 from trafilatura import xpaths
 
 #: Values of attributes that an expression remembers before it starts anew.
@@ -24,8 +24,12 @@ FORM = re.compile(
 )
 #: Characters of a page's text that its language is told from, at least and at most.
 MIN_LENGTH, LOOKED_AT = 200, 2000
-#: Elements that are menus.
-SKIPPED = ["nav", "header", "footer"]
+# Tags, and elements whose text a reader does not see, or that are menus, to their end tag.
+HIDDEN = re.compile(
+    r"<(script|style|noscript|template|svg|select|iframe|nav|header|footer)\b"
+    r"[^<]*(?:<(?!/\1\b)[^<]*)*|<[^<>]*>",
+    re.IGNORECASE,
+)
 
 
 class RememberedXPath:
@@ -99,6 +103,8 @@ class EarlyLanguageFilter(LanguageFilter):
 
 
 def visible_text(page: str) -> str:
-    """The first 2,000 characters of what a reader of an HTML page sees, without menus."""
-    text = extract_plain_text(page, False, alt_texts=False, skip_elements=SKIPPED)
-    return text[:LOOKED_AT]
+    """The first 2,000 characters of what a reader of an HTML page sees, without menus.
+
+    In linear time. After an element that is never closed nothing is seen.
+    """
+    return unescape(" ".join(HIDDEN.sub(" ", page).split())[:LOOKED_AT])
