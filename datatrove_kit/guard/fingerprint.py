@@ -24,7 +24,7 @@ from datatrove.io import DataFolder
 #: Packages on which the content of a document depends.
 PACKAGES = ("datatrove", "datatrove-learn", "trafilatura", "spacy", "tokenizers", "pyarrow")
 #: Attributes of steps that say how they run, or what they have done so far.
-HOW_IT_RUNS = {"stats", "accounts", "fs", "file_progress", "doc_progress"}
+HOW_IT_RUNS = {"stats", "accounts", "listed", "fs", "file_progress", "doc_progress"}
 #: Code below these folders is known by the version of its package.
 INSTALLED = (str(Path(__file__).parents[1]), site.getusersitepackages(), *site.getsitepackages())
 INSTALLED += tuple(sysconfig.get_paths()[n] for n in ("stdlib", "platstdlib", "purelib", "platlib"))
@@ -93,10 +93,8 @@ class Fingerprint:
         kind, shown = type(value), repr(value)
         shown = _name(kind) if " at 0x" in shown.lower() else shown
         if kind.__module__.startswith(("datatrove", "string")) or not _is_installed(kind):
-            # What a tolerant reader found to read is in the list of input.
-            left_out = HOW_IT_RUNS | ({"files"} if hasattr(value, "accounts") else set())
             own = getattr(value, "__dict__", {}).items()
-            public = {k: self.value(v) for k, v in own if k[0] != "_" and k not in left_out}
+            public = {k: self.value(v) for k, v in own if k[0] != "_" and k not in HOW_IT_RUNS}
             return {"class": self._own(kind), **(public or {"value": shown})}
         return shown
 

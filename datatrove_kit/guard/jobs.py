@@ -28,12 +28,10 @@ from datatrove_kit.guard.fingerprint import label
 #: The file of a run's folder that says what the run is made of, and what was submitted.
 RECORD = "run.json"
 EXCEPTION = re.compile(r"^(\w[\w.]*(?:Error|Exception|Exit)[^\n]*)", re.M)
-#: What tells most, first: Slurm's daemon on the node, the shell, srun.
-SLURM_SAYS = [
-    re.compile(r"^(?:\d+: )?slurmstepd[^:]*: error: ([^\n]+)", re.M),
-    re.compile(r"^([^\n]*(?:No such file|not found)[^\n]*)", re.M),
-    re.compile(r"^srun: error: ([^\n]+)", re.M),
-]
+#: What Slurm's daemon on the node, srun or the shell say of a job that fails.
+SAID = re.compile(
+    r"^(?:\d+: )?(?:slurmstepd|srun)[^:]*: error: (.+)|^(.*(?:No such file|not found).*)", re.M
+)
 #: Reasons for which Slurm lets a job wait and that no waiting ends.
 NEVER = (
     "PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive",
@@ -104,7 +102,7 @@ class Stage:
             return errors[-1], own
         log = self.slurm_log(folder, rank)
         text = log.read_text(errors="replace") if log.is_file() else ""
-        said = next((found[1] for by in SLURM_SAYS if (found := by.search(text))), "")
+        said = found[found.lastindex] if (found := SAID.search(text)) else ""
         state = ended.get(self.elements.get(f"{rank}", ""), "")
         state = "" if state in ("FAILED", "COMPLETED", "RUNNING") else state
         why = ": ".join(filter(None, (state, said))) or "it left no message"
@@ -244,7 +242,6 @@ def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str
     Raises KitError when Slurm refuses; then no job is left behind.
     """
     stages = [Stage.of(executor, folder) for executor in executors]
-    write_record(folder, stages)
     datatroves = slurm.launch_slurm_job
 
     def launch(contents: str, retriever: Callable, *args: str) -> str:

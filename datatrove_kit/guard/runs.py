@@ -156,7 +156,6 @@ class _Run:
         self.to_do = not resume or any(stage.get_incomplete_ranks() for stage in stages)
         if self.on_slurm and self.to_do:
             jobs.preflight(stages, folder)
-        self.was_whole = resume and (folder / SUCCESS).exists()  # then it is only looked at
         if resume:
             return
         for there in outside.values():
@@ -200,20 +199,20 @@ class _Run:
         for stage in self.stages:
             for number, reader in readers_of(stage):
                 path, name = Path(reader.data_folder.path), step_name(stage, number, self.folder)
-                own = [w for w in written if path.is_relative_to(w)]
                 inside = path.is_relative_to(self.top)
-                if own or (inside and any(Path(w).is_relative_to(path) for w in written)):
-                    reader.files = ()  # it may have listed them early
+                around = inside and any(Path(w).is_relative_to(path) for w in written)
+                if around or any(path.is_relative_to(w) for w in written):
+                    reader.listed = ()  # it may have listed them early
                     continue
-                listing = input_files(reader)
+                files, left_out = input_files(reader)
                 if inside or Path(self.top).is_relative_to(path):
                     raise KitError(f"{name}: {path} and the run's folder must lie apart.")
-                if not listing.files:
+                if not files:
                     raise KitError(f"{name}: {path} holds no input file. Give it another folder.")
-                if listing.left_out:
-                    left = ", ".join(f"{n} ({why})" for n, why in listing.left_out.items())
+                if left_out:
+                    left = ", ".join(f"{n} ({why})" for n, why in left_out.items())
                     print(f"not read: {shorten(left, 500)}", file=sys.stderr)
-                yield name, listing.files
+                yield name, files
             written += output_folders(stage)
 
     def _outside(self, before: list[str]) -> dict[str, DataFolder]:
@@ -232,6 +231,9 @@ class _Run:
         for address, there in outside.items():
             try:
                 files = there.find("") if there.exists("") else []
+                if not there.is_local():  # before what is there is removed for something new
+                    there.pipe_file(".writable", b"yes")
+                    there.rm_file(".writable")
             except Exception as error:
                 raise KitError(
                     f"{address} cannot be written: {error}. For S3, endpoint and keys come from "
@@ -249,7 +251,7 @@ class _Run:
             if counts is not None:
                 self._conclude()
         except KitError as error:
-            if self.was_whole:
+            if (self.folder / SUCCESS).exists():
                 what = "the run is whole, and there is nothing to resume"
                 raise KitError(f"{what}. Since then: {error}") from None
             with suppress(OSError):  # on a full disk the error is worth more
@@ -316,7 +318,7 @@ class _Run:
 
     def _check_reader(self, reader: Tolerant, name: str, accounts: list) -> None:
         """Compare the files that the tasks read, each with its account, with those there are."""
-        path, files = reader.data_folder.path, input_files(reader).files
+        path, (files, _) = reader.data_folder.path, input_files(reader)
         if files != self.inputs.get(name, files):
             raise KitError(f"{name}: the files in {path} changed while they were read.")
         times, limited = Counter(file for file, _ in accounts), reader.limit != -1

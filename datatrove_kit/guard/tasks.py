@@ -201,15 +201,12 @@ def examine(executor: PipelineExecutor) -> list[dict]:
         )
     names = [f"{COMPLETIONS}/{rank:05d}" for rank in range(executor.world_size)]
     reports = [json.loads(logs.read_text(name)) for name in names]
-    left: dict[str, dict[str, int]] = {path: {} for path in outputs}
-    for report in reports:
-        for path, files in zip(outputs, report["wrote"], strict=True):
-            left[path] |= {name: file["bytes"] for name, file in files.items()}
-    for path, (_, folder) in outputs.items():
+    for number, (path, (_, folder)) in enumerate(outputs.items()):
+        left = {n: i["bytes"] for report in reports for n, i in report["wrote"][number].items()}
         folder.invalidate_cache()
         listing = folder.find("", detail=True) if folder.exists("") else {}
         there = {n: i["size"] for n, i in listing.items() if i["type"] == "file"}
-        if wrong := sorted(n for n, _ in there.items() ^ left[path].items()):
+        if wrong := sorted(n for n, _ in there.items() ^ left.items()):
             raise KitError(
                 f"{path} does not hold what the tasks left there: {', '.join(wrong[:5])} came, went"
                 " or changed since, by other hands. overwrite=True starts the run afresh."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
@@ -21,19 +20,12 @@ HIDDEN = re.compile(r"(^|/)\.[^/]*(/|$)")
 OUTPUT = re.compile(r'"output_folder": "[^"(]*\(path=\'(.*?)\', fs=|"rejected": "(.*?)"')
 
 
-@dataclass
-class Listing:
-    """``files``: names relative to the reader's data folder, with their bytes (-1 if unknown),
-    sorted, or in the order of ``paths_file``. ``left_out``: what the reader would read otherwise,
-    and why it does not; folders end with "/".
-    """
-
-    files: dict[str, int]
-    left_out: dict[str, str]
-
-
-def input_files(reader: BaseDiskReader) -> Listing:
+def input_files(reader: BaseDiskReader) -> tuple[dict[str, int], dict[str, str]]:
     """List the files of a reader as its arguments say; none if the folder does not exist yet.
+
+    Returns their names, relative to the reader's data folder, with their bytes (-1 if unknown),
+    sorted, or in the order of ``paths_file``; and what the reader would read otherwise, with the
+    reason why it does not, where the names of folders end with "/".
 
     Links are followed. Hidden files and folders are left out, and so is what an earlier run wrote:
     logging folders (with ``executor.json``), output folders that are named there, and folders of
@@ -50,7 +42,7 @@ def input_files(reader: BaseDiskReader) -> Listing:
             files = _matching(reader, left_out)
     except Exception as error:  # of any store
         raise KitError(f"{folder.path} cannot be listed: {error}.") from error
-    return Listing(_once(folder, files, left_out) if folder.is_local() else files, left_out)
+    return _once(folder, files, left_out) if folder.is_local() else files, left_out
 
 
 def _matching(reader: BaseDiskReader, left_out: dict) -> dict[str, int]:

@@ -82,7 +82,7 @@ class Tolerant(BaseDiskReader):
     """
 
     rejected: str | None = None
-    files: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     own, needs_url, keep_errors = OWN, False, True
     accounts = records = None
 
@@ -90,7 +90,7 @@ class Tolerant(BaseDiskReader):
         """As DataTrove's, of the files that were listed when the pipeline was built."""
         if data:
             yield from data
-        files = self.files or tuple(input_files(self).files)
+        files = self.listed or tuple(input_files(self)[0])
         if not files:
             raise RuntimeError(f"No files found on {self.data_folder.path}!")
         shard, self.rank, self.accounts = list(files[rank::world_size]), rank, {}
@@ -143,11 +143,10 @@ class Tolerant(BaseDiskReader):
             return document
         except NoPage as error:
             return self._count("skipped", str(error))
-        except Unfit as error:
-            reason = str(error)
         except Exception as error:  # also of an adapter
-            reason = f"{type(error).__name__} in its conversion"
-            record.place["error"] = str(error)
+            is_ours = isinstance(error, Unfit)
+            reason = str(error) if is_ours else f"{type(error).__name__} in its conversion"
+            record.place["error"] = str(error.__cause__ or error)
         if self.rejected:
             line = as_line({"file": filepath, **record.place, "reason": reason}, record.raw)
             self.rejects.write(f"{self.rank:05d}.jsonl", line)
@@ -233,7 +232,6 @@ class TolerantJsonlReader(Tolerant, JsonlReader):
         try:
             data = orjson.loads(line)
         except ValueError as error:
-            record.place["error"] = str(error)
             raise Unfit("not UTF-8" if "UTF-8" in str(error) else "not JSON") from error
         if b"0" * 19 in line.translate(TO_ZEROS):  # orjson makes floats of such integers
             data = json.loads(line, parse_int=lambda n: int(n) if len(n) < 25 else n)
@@ -447,7 +445,7 @@ def tolerant(
             step = _as(next(same, Tolerant), step)
             step.rejected = rejected if readers == 1 else folder
             step.own, step.needs_url, step.keep_errors = own, needs_url, keep_errors
-            step.files = tuple(input_files(step).files)
+            step.listed = tuple(input_files(step)[0])
         elif getattr(step, "exclusion_writer", None):
             step = copy(step)
             step.exclusion_writer = _writer(step.exclusion_writer, folder)

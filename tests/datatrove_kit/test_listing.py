@@ -40,10 +40,10 @@ def test_an_ordinary_folder_as_datatrove_lists_it(pattern, recursive, tmp_path):
     (tmp_path / "b" / "x").unlink()
     reader = JsonlReader(str(tmp_path), glob_pattern=pattern, recursive=recursive)
     names = reader.data_folder.list_files(recursive=recursive, glob_pattern=pattern)
-    found = input_files(reader)
-    assert list(found.files) == names
-    assert found.files == {name: (tmp_path / name).stat().st_size for name in names}
-    assert found.left_out == {}
+    files, left_out = input_files(reader)
+    assert list(files) == names
+    assert files == {name: (tmp_path / name).stat().st_size for name in names}
+    assert left_out == {}
 
 
 def test_links(tmp_path):
@@ -59,27 +59,27 @@ def test_links(tmp_path):
     }.items():
         (tmp_path / "in" / name).symlink_to(target)
     (tmp_path / "there" / "deep" / "back").symlink_to("../../there")
-    found = input_files(JsonlReader(str(tmp_path / "in")))
-    real = [os.path.realpath(tmp_path / "in" / name) for name in found.files]
+    files, left_out = input_files(JsonlReader(str(tmp_path / "in")))
+    real = [os.path.realpath(tmp_path / "in" / name) for name in files]
     everything = [tmp_path / "in/a.jsonl", *(tmp_path / "there").rglob("?.jsonl")]
     assert sorted(real) == sorted(map(os.path.realpath, everything))
-    assert "a.jsonl" in found.files
-    assert found.left_out["0.jsonl"] == "a link to a.jsonl"
+    assert "a.jsonl" in files
+    assert left_out["0.jsonl"] == "a link to a.jsonl"
     assert ids(JsonlReader(str(tmp_path / "in"))) == ["a.jsonl", "b.jsonl", "deep/c.jsonl"]
 
     (tmp_path / "in" / "lost.jsonl").symlink_to("../nowhere.jsonl")
     with pytest.raises(KitError, match=r"lost.jsonl is a link to nothing: fetch .*nowhere.jsonl"):
         input_files(JsonlReader(str(tmp_path / "in")))
-    assert input_files(JsonlReader(str(tmp_path / "in"), glob_pattern="a*")).files
+    assert input_files(JsonlReader(str(tmp_path / "in"), glob_pattern="a*"))[0]
 
 
 def test_hidden_files_are_left_out_and_named(tmp_path):
     put(tmp_path, "a.jsonl", ".b.jsonl", ".DS_Store", "c/.d/e.jsonl", "c/f.jsonl", ".g/h/i.jsonl")
-    found = input_files(JsonlReader(str(tmp_path), glob_pattern="**/*.jsonl"))
-    assert list(found.files) == ["a.jsonl", "c/f.jsonl"]
-    assert found.left_out == dict.fromkeys((".b.jsonl", "c/.d/", ".g/"), "hidden")
+    files, left_out = input_files(JsonlReader(str(tmp_path), glob_pattern="**/*.jsonl"))
+    assert list(files) == ["a.jsonl", "c/f.jsonl"]
+    assert left_out == dict.fromkeys((".b.jsonl", "c/.d/", ".g/"), "hidden")
     hidden = put(tmp_path / ".mine", "a.jsonl")  # the folder that is asked for is not hidden
-    assert list(input_files(JsonlReader(str(hidden))).files) == ["a.jsonl"]
+    assert list(input_files(JsonlReader(str(hidden)))[0]) == ["a.jsonl"]
 
 
 def test_any_name_that_the_disk_allows(tmp_path):
@@ -97,7 +97,7 @@ def test_any_name_that_the_disk_allows(tmp_path):
         path = os.path.join(os.fsencode(tmp_path), name)
         Path(os.fsdecode(path)).write_text(LINE % number + '{"text": "no id"}\n{"text": 1}\n')
     reader = JsonlReader(str(tmp_path), glob_pattern="*.jsonl*")
-    assert set(input_files(reader).files) == set(map(os.fsdecode, names))
+    assert set(input_files(reader)[0]) == set(map(os.fsdecode, names))
     steps = tolerant([reader, JsonlWriter(str(tmp_path / "out"))], str(tmp_path / "rejected"))
     documents = list(steps[1].run(steps[0].run()))
     assert {d.id for d in documents} >= {str(number) for number in range(len(names))}
@@ -113,9 +113,9 @@ def test_what_an_earlier_run_wrote_is_left_out(tmp_path):
         logging_dir=f"{folder}/logs",
     ).run()
     put(folder, "run1/run.json", "run1/run.lock", "run1/out/00000.jsonl", "run2/run.json")
-    found = input_files(JsonlReader(str(folder), glob_pattern="**/*.json*"))
-    assert list(found.files) == ["a.jsonl", "run2/run.json", "sub/b.jsonl"]
-    assert found.left_out == {
+    files, left_out = input_files(JsonlReader(str(folder), glob_pattern="**/*.json*"))
+    assert list(files) == ["a.jsonl", "run2/run.json", "sub/b.jsonl"]
+    assert left_out == {
         "logs/": "the logs of an earlier run",
         "kept/": "the output of an earlier run",
         "run1/": "an earlier run",
@@ -126,8 +126,8 @@ def test_what_an_earlier_run_wrote_is_left_out(tmp_path):
         JsonlReader(str(folder), glob_pattern="kept/*.gz"),
         JsonlReader(f"{folder}/run1/out"),
     ):
-        found = input_files(reader)
-        assert [name.rpartition("/")[2][:5] for name in found.files] == ["00000"]
+        files, _ = input_files(reader)
+        assert [name.rpartition("/")[2][:5] for name in files] == ["00000"]
 
 
 def test_a_list_of_paths_as_it_is_written(tmp_path):
@@ -135,7 +135,7 @@ def test_a_list_of_paths_as_it_is_written(tmp_path):
     paths = tmp_path / "paths.txt"
     paths.write_text("b.jsonl\r\n a.jsonl\n\na.jsonl\nb.jsonl\n")
     reader = JsonlReader(str(tmp_path), paths_file=str(paths))
-    assert list(input_files(reader).files) == ["b.jsonl", " a.jsonl", "a.jsonl"]
+    assert list(input_files(reader)[0]) == ["b.jsonl", " a.jsonl", "a.jsonl"]
     assert ids(reader) == [" a.jsonl", "a.jsonl", "b.jsonl"]
     paths.write_text("none.jsonl\n")
     with pytest.raises(KitError, match=r"fetch .*none.jsonl"):
@@ -146,15 +146,13 @@ def test_a_folder_on_a_store_a_file_and_none(tmp_path):
     store = fsspec.filesystem("memory")
     for name in ("a.jsonl", "b/c.jsonl", ".d/e.jsonl", "b/.f.jsonl"):
         store.pipe(f"/bucket/{name}", (LINE % name).encode())
-    found = input_files(JsonlReader("memory://bucket"))
-    assert found.files == {n: len(LINE % n) for n in ("a.jsonl", "b/c.jsonl")}
-    assert found.left_out == dict.fromkeys((".d/", "b/.f.jsonl"), "hidden")
-    assert list(input_files(JsonlReader("memory://bucket", glob_pattern="b/*")).files) == [
-        "b/c.jsonl"
-    ]
+    files, left_out = input_files(JsonlReader("memory://bucket"))
+    assert files == {n: len(LINE % n) for n in ("a.jsonl", "b/c.jsonl")}
+    assert left_out == dict.fromkeys((".d/", "b/.f.jsonl"), "hidden")
+    assert list(input_files(JsonlReader("memory://bucket", glob_pattern="b/*"))[0]) == ["b/c.jsonl"]
     put(tmp_path, "a.jsonl")
     assert ids(JsonlReader(f"{tmp_path}/a.jsonl")) == ["a.jsonl"]
-    assert input_files(JsonlReader(f"{tmp_path}/none")).files == {}
+    assert input_files(JsonlReader(f"{tmp_path}/none"))[0] == {}
 
 
 def test_all_tasks_share_the_list_of_the_beginning(tmp_path):
