@@ -69,8 +69,10 @@ def test_every_page_shows_a_picture_of_its_lesson(spec):
 
 
 @pytest.mark.parametrize("svg", DRAWN, ids=lambda svg: svg.stem)
-def test_it_says_what_it_is_and_loads_nothing(svg):
+def test_it_says_what_it_is_has_a_ground_and_loads_nothing(svg):
     root = ET.parse(svg).getroot()
+    ground = root.find(f"{SVG}rect")  # legible on a dark page whose reader has a light system
+    assert ground.get("id") == "ground" and "var(--ground" in ground.get("style")
     assert root.find(f"{SVG}title").text and len(root.find(f"{SVG}desc").text.split()) > 10
     assert not [element for element in root.iter() if element.tag == f"{SVG}script"]
     links = re.findall(r'href="([^"]*)|url\(([^)]*)', svg.read_text(encoding="utf-8"))

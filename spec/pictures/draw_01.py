@@ -10,6 +10,7 @@ from style import (
     BLUE_SOFT,
     GREEN,
     GREEN_SOFT,
+    HEAD,
     MUTED,
     ORANGE,
     ORANGE_SOFT,
@@ -33,8 +34,9 @@ def draw(run: Path, stdout: str) -> None:
     files = [re.findall(rf"^ +{task}  .*", table, re.M)[0].split()[1:3] for task in range(4)]
     names = [[name.removesuffix(".jsonl.gz") for name in pair] for pair in files]
     made, axes = diagram(388)
+    head = {"fontsize": HEAD, "weight": "bold"}
 
-    text(axes, 16, 18, "The folder: eight files, dealt out to four tasks", weight="bold")
+    text(axes, 16, 18, "The folder: eight files, dealt out to four tasks", **head)
     for number in range(8):
         task, x = number % 4, 16 + number * 87
         fill, edge = TASKS[task]
@@ -42,7 +44,7 @@ def draw(run: Path, stdout: str) -> None:
         text(axes, x + 39.5, 51, names[task][number // 4], ha="center", family="monospace")
         text(axes, x + 39.5, 68, f"task {task}", ha="center", color=edge, weight="bold")
 
-    text(axes, 16, 122, "The run: two workers; one that is free takes the next task", weight="bold")
+    text(axes, 16, 122, "The run: two workers; one that is free takes the next task", **head)
     facts = {}
     for lane, worker in enumerate(LANES):
         top = 142 + lane * 112

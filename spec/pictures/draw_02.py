@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from datatrove.pipeline.readers import JsonlReader
-from style import BLUE, BLUE_SOFT, MUTED, ORANGE, arrow, diagram, quote, row, save, text
+from style import (
+    BLUE,
+    BLUE_SOFT,
+    HEAD,
+    MUTED,
+    ORANGE,
+    SMALL,
+    arrow,
+    diagram,
+    quote,
+    row,
+    save,
+    text,
+)
 
 #: What to quote for a reason: the place that made the page fall, else how it begins.
 TELLING = {
-    "dup_line_frac": r"^(.{30}).*\n(?s:.*?)^\1",
     "top_2_gram": r", ((\w+ \w+ \w+) and more, \2.*)",
     "gopher_too_many_bullets": r"^(- .*\n- .*)",
     "gopher_too_many_hashes": r"(#\w+ #\w+.*)",
@@ -20,13 +33,12 @@ TELLING = {
     "curly_bracket": r"(def .*\{.*)",
     "line_punct_ratio": r"\A(.*\n.*)",
     "short_line_ratio": r"\A(.*\n.*\n.*)",
-    "char_dup_ratio": r"^(.{30}).*\n(?s:.*?)^\1",
 }
 TWICE = ("dup_line_frac", "char_dup_ratio")  # a line that comes again
-PAIRS = (*TWICE, "gopher_too_many_bullets", "line_punct_ratio")  # the beginnings of two lines
-LETTERS = 37
-SHOWN = ("is de", "is ru", "is en")  # of the languages
-X, WIDE = 236, 200  # where the list begins; the width of the funnel at the top
+PAIRS = ("gopher_too_many_bullets", "line_punct_ratio")  # the beginnings of two lines
+LETTERS = 31
+SHOWN = ("pl", "de", "ru")  # of the languages the largest, and two of the next
+X, WIDE, STEP = 196, 152, 22  # where the list begins, the funnel's top, from row to row
 
 
 def cut(words: str, letters: int = LETTERS) -> str:
@@ -37,10 +49,14 @@ def cut(words: str, letters: int = LETTERS) -> str:
 
 def excerpt(doc_text: str, reason: str) -> str:
     """Some telling words of a page, or "" if it has none."""
+    if reason in TWICE:
+        lines = Counter(doc_text.split("\n"))
+        line, times = lines.most_common(1)[0]
+        return f"{cut(doc_text, 15)} / {times} × {cut(line, 13)}"
     found = re.search(TELLING.get(reason, r"\A((?s:.*))"), doc_text, re.M)
     if not found:
         return ""
-    lines = found[1].split("\n") * (2 if reason in TWICE else 1)
+    lines = found[1].split("\n")
     return (
         " / ".join(cut(line, LETTERS // 2) for line in lines) if reason in PAIRS else cut(found[1])
     )
@@ -69,60 +85,65 @@ def reasons(stdout: str, step: str) -> Iterator[tuple[str, str]]:
         yield name, count
 
 
+def fell_as(stdout: str, folder: str) -> dict[str, str]:
+    """Language and pages of each that a step dropped, the largest first."""
+    found = re.findall(rf"^{folder} +is (\w+) +(\d+) ", stdout, re.M)
+    return dict(sorted(found, key=lambda language: -int(language[1])))
+
+
 def draw(run: Path, stdout: str) -> None:
     texts, facts = pages(run), {"WarcReader": row(stdout, "WarcReader")}
     steps = re.findall(r"^((?:Trafilatura|\w+Filter)(?:, \w+)?)  ", stdout, re.M)
     most = int(facts["WarcReader"][0])
-    made, axes = diagram(648)
-    middle, y = 16 + WIDE / 2, 44
-    text(axes, middle, 18, f"{most} pages of a crawl", ha="center", fontsize=13, weight="bold")
-    text(axes, X, 18, "what fell, why, and one page of each", fontsize=13, weight="bold")
+    made, axes = diagram(674)
+    middle, y = 16 + WIDE / 2, 48
+    text(axes, 16, 20, f"{most} pages of a crawl", fontsize=HEAD, weight="bold")
+    text(axes, X + 40, 20, "what fell, why, and one page of each", fontsize=HEAD, weight="bold")
     edges = [(y - 10, WIDE)]
     for step in steps:
         came, dropped, kept = row(stdout, step)
         facts[step] = [came, dropped, kept]
         name, _, folder = step.partition(", ")
-        top = y
+        top, rows, others = y, {}, ""
         text(axes, X, y, name, weight="bold")
         text(axes, 704, y, f"{dropped} dropped", ha="right", color=ORANGE, weight="bold")
         if name == "Trafilatura":
-            rows = []
-            text(axes, X + 34, y + 20, "pages without a text: galleries of pictures", color=MUTED)
-            y += 20
+            others = "pages without a text: galleries of pictures"
         elif name == "LanguageFilter":
-            rows = [
-                (f"{folder}    {code}", row(stdout, f"{folder}    {code}")[0]) for code in SHOWN
-            ]
+            languages = fell_as(stdout, folder)
+            facts |= {f"{folder}    is {code}": [count] for code, count in languages.items()}
+            rows = {f"is {code}": languages.pop(code) for code in SHOWN}
+            others = ", ".join(f"{count} {code}" for code, count in languages.items())
         else:
-            rows = list(reasons(stdout, step))
-        for label, count in rows:
-            y, reason = y + 20, label.removeprefix(f"{folder}    ")
-            facts[label] = [count]
-            text(axes, X + 24, y, count, ha="right", color=ORANGE)
-            text(axes, X + 34, y, reason)
-            quote(axes, 472, y, texts[folder, reason], fontsize=11, color=MUTED)
-        if name == "LanguageFilter":
-            y += 20
-            text(axes, X + 34, y, "and pages in more languages", color=MUTED)
+            rows = dict(reasons(stdout, step))
+            facts |= {reason: [count] for reason, count in rows.items()}
+        for reason, count in rows.items():
+            y += STEP
+            text(axes, X + 22, y, count, ha="right", color=ORANGE)
+            text(axes, X + 30, y, reason)
+            quote(axes, 466, y, texts[folder, reason], fontsize=SMALL, color=MUTED)
+        if others:
+            y += STEP
+            text(axes, X + 30, y, others, color=MUTED)
         edge = middle + WIDE / 2 * int(came) / most
         arrow(axes, (edge + 2, top), (X - 6, top), colour=ORANGE)
-        y += 32
-        edges.append((y - 16, WIDE * int(kept) / most))
+        y += 34
+        edges.append((y - 17, WIDE * int(kept) / most))
         if step != steps[-1]:
-            text(axes, middle, y - 16, kept, ha="center", fontsize=13)
+            text(axes, middle, y - 17, kept, ha="center", fontsize=HEAD)
     right = [(middle + wide / 2, place) for place, wide in edges]
     left = [(middle - wide / 2, place) for place, wide in edges]
     axes.fill(*zip(*right, *left[::-1], strict=True), fc=BLUE_SOFT, ec=BLUE, lw=1.2)
-    text(axes, middle, y + 4, f"{kept} pages kept", ha="center", fontsize=13, weight="bold")
+    text(axes, middle, y + 6, f"{kept} pages kept", ha="center", fontsize=HEAD, weight="bold")
     begins = next(iter(JsonlReader(str(run / "kept"))())).text
-    quote(axes, X + 34, y + 4, cut(begins, 72), fontsize=11, color=MUTED)
+    quote(axes, X + 30, y + 6, cut(begins, 60), fontsize=SMALL, color=MUTED)
     save(
         made,
         "02_funnel",
         "What fell where, and why",
         "A funnel of pages through the steps of lesson 02. Beside each step how many pages it "
-        "dropped, for which reasons, and a few words of one page for each: a German page, a "
-        "Russian one, letters that are no language, lines that come twice, a list of "
-        "prices, hashtags, bullets, one endless sentence, lorem ipsum, code, headlines.",
+        "dropped, for which reasons, and a few words of one page for each: a Polish page, a German "
+        "one, a Russian one, a line that comes six times, a list of prices, hashtags, bullets, one "
+        "endless sentence, lorem ipsum, code, headlines.",
         facts,
     )

@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from style import (
     BLUE,
     BLUE_SOFT,
+    CHART,
     GREEN_SOFT,
+    HEAD,
     MUTED,
     ORANGE_SOFT,
     PURPLE,
@@ -57,11 +59,11 @@ def first(trained: dict, size: int) -> Tokenizer:
 
 def pieces(axes: Axes, x: float, y: float, tokenizer: Tokenizer, sentence: str) -> int:
     """Draw a sentence cut into tokens, a blank as a dot; the number of the tokens."""
-    grounds, pitch = (BLUE_SOFT, ORANGE_SOFT, GREEN_SOFT, PURPLE_SOFT), 7.3
+    grounds, pitch = (BLUE_SOFT, ORANGE_SOFT, GREEN_SOFT, PURPLE_SOFT), 8.6
     spans = tokenizer.encode(sentence).offsets
     boxes = [(x + start * pitch + 0.6, (end - start) * pitch - 1.2) for start, end in spans]
     colours = [grounds[number % len(grounds)] for number in range(len(spans))]
-    axes.broken_barh(boxes, (y - 11, 22), facecolors=colours)
+    axes.broken_barh(boxes, (y - 12, 24), facecolors=colours)
     for (left, width), (start, end) in zip(boxes, spans, strict=True):
         words = sentence[start:end].replace(" ", "·")
         quote(axes, left + width / 2, y, words, family="monospace", ha="center")
@@ -76,18 +78,17 @@ def draw_sentences(run: Path) -> None:
         "small vocabulary": first(trained, SMALL),
         "the lesson's": first(trained, len(trained["model"]["vocab"])),
     }
-    made, axes = diagram(286)
-    y = 18
+    made, axes = diagram(416)
+    y = 20
     for language, sentence in SENTENCES.items():
         assert sentence in found
-        text(axes, 16, y, f"One {language} sentence", fontsize=13, weight="bold")
+        text(axes, 16, y, f"One {language} sentence", fontsize=HEAD, weight="bold")
         for name, tokenizer in tokenizers.items():
-            y += 36
-            text(axes, 16, y - 7, name)
-            quote(
-                axes, 16, y + 8, f"{pieces(axes, 140, y, tokenizer, sentence)} tokens", color=MUTED
-            )
-        y += 38
+            tokens = pieces(axes, 16, y + 49, tokenizer, sentence)
+            text(axes, 16, y + 26, name, color=MUTED)
+            quote(axes, 704, y + 26, f"{tokens} tokens", color=MUTED, ha="right")
+            y += 58
+        y += 30
     save(
         made,
         "03_tokens",
@@ -100,8 +101,8 @@ def draw_sentences(run: Path) -> None:
 
 
 def draw_costs(stdout: str) -> None:
-    made = figure(330)
-    panels = made.subplots(1, 2, width_ratios=[2.3, 1])
+    made = figure(410)
+    panels = made.subplots(1, 2, width_ratios=[1.5, 1])
     facts = {}
     for axes, unit, languages, colour in zip(
         panels, ("word", "character"), (WORDS, CHARACTERS), (BLUE, PURPLE), strict=True
@@ -114,19 +115,19 @@ def draw_costs(stdout: str) -> None:
         axes.bar_label(bars, [shown[code] for code in codes], padding=4)
         axes.set_title(f"Tokens per {unit}")
         axes.set_yticks(places, [languages[code] for code in codes])
-        axes.tick_params(axis="y", length=0, labelsize=12)
+        axes.tick_params(axis="y", length=0, labelsize=CHART)
         axes.set(xlim=(0, 5 if unit == "word" else 2.4), ylim=(-0.6, 9.6), xticks=[])
         axes.spines["bottom"].set_visible(False)
     panels[1].spines["left"].set_bounds(7.4, 9.6)
-    for place, words in enumerate(("of languages that put no", "blanks between words")):
-        text(panels[1], -0.75, 6.8 - 0.6 * place, words, color=MUTED)
-    text(panels[0], 1.65, 0, "most documents are English", color=MUTED)
+    for place, words in enumerate(("of languages without", "blanks between words")):
+        text(panels[1], -0.8, 6.6 - 0.65 * place, words, color=MUTED, fontsize=CHART - 1)
+    text(panels[0], 2.05, 0, "most texts are English", color=MUTED, fontsize=CHART - 1)
     save(
         made,
         "03_costs",
         "What a word costs in tokens, by language",
         "Bars of the tokens per word. English costs least, by far; Spanish, French, Portuguese, "
-        "Italian and German cost about twice as much, Polish, Hindi and Arabic three times, "
+        "Italian and German cost about twice as much, Polish, Hindi and Arabic nearly three times, "
         "Russian most. Japanese and Chinese stand apart, with tokens per character.",
         facts,
     )

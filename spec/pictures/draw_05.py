@@ -18,11 +18,13 @@ from matplotlib.patches import Rectangle
 from style import (
     BLUE,
     BLUE_SOFT,
+    HEAD,
     LINE,
     MUTED,
     ORANGE,
     ORANGE_SOFT,
     PAPER,
+    SMALL,
     arrow,
     box,
     diagram,
@@ -36,6 +38,7 @@ from examples_common.samples import sample
 
 TASKS = 4
 FINDER = 1  # whose range of hashes is drawn
+MOST = 65535  # less the letters of a URL: short_url_first in the lesson
 
 
 class Signature(NamedTuple):
@@ -84,72 +87,76 @@ def draw(run: Path, stdout: str) -> None:
 def draw_copies(run: Path, stdout: str) -> None:
     listed = three_copies(signatures(run))
     kept, *copies = listed[1:4]
-    made, axes = diagram(408)
+    made, axes = diagram(490)
     for x, title, below in (
         (16, "First stage", "each task signs what it reads"),
-        (286, "Second stage", "a finder sorts signatures"),
-        (556, "Third stage", "each task reads again"),
+        (282, "Second stage", "a finder sorts signatures"),
+        (574, "Third stage", "tasks read again"),
     ):
-        text(axes, x, 18, title, weight="bold", fontsize=13)
-        text(axes, x, 37, below, color=MUTED)
+        text(axes, x, 20, title, weight="bold", fontsize=HEAD)
+        text(axes, x, 41, below, color=MUTED)
 
-    box(axes, 286, 60, 236, 282)
-    quote(axes, 300, 80, f"finder {FINDER}", weight="bold")
-    text(axes, 508, 80, "one range of hashes", ha="right", color=MUTED, fontsize=11)
-    columns = (300, 386, 442, 508)
+    box(axes, 282, 60, 256, 332)
+    quote(axes, 296, 80, f"finder {FINDER}", weight="bold")
+    text(axes, 526, 80, "one range of hashes", ha="right", color=MUTED, fontsize=SMALL)
+    columns = (296, 378, 450, 526)
     for x, head in zip(columns, ("hash", "priority", "task", "place"), strict=True):
-        text(axes, x, 106, head, ha="right" if x == 508 else "left", color=MUTED, fontsize=11)
+        text(axes, x, 104, head, ha="right" if x == 526 else "left", color=MUTED, fontsize=SMALL)
     rows = {}
     for number, signature in enumerate(listed):
-        y, same = 122 + 34 * number, signature.hash == kept.hash
-        rows[signature] = y + 14
+        y, same = 118 + 37 * number, signature.hash == kept.hash
+        rows[signature] = y + 15
         fill = PAPER if not same else BLUE_SOFT if signature is kept else ORANGE_SOFT
         edge = PAPER if not same else BLUE if signature is kept else ORANGE
-        box(axes, 292, y, 224, 28, fill=fill, edge=edge, dashed=signature in copies)
+        box(axes, 288, y, 244, 30, fill=fill, edge=edge, dashed=signature in copies)
         cells = (f"{signature.hash:016x}"[:8] + "…", signature.priority, signature.task)
-        how = {"family": "monospace", "fontsize": 11} | ({} if same else {"color": MUTED})
+        how = {"family": "monospace", "fontsize": SMALL} | ({} if same else {"color": MUTED})
         for x, cell in zip(columns, cells, strict=False):
-            quote(axes, x, y + 14, str(cell), **how)
-        quote(axes, 508, y + 14, str(signature.place), ha="right", **how)
-    text(axes, 404, 312, "equal hashes are neighbours;", ha="center", fontsize=11)
-    text(axes, 404, 328, "of these the highest priority is first", ha="center", fontsize=11)
+            quote(axes, x, y + 15, str(cell), **how)
+        quote(axes, 526, y + 15, str(signature.place), ha="right", **how)
+    words = (
+        "equal hashes are neighbours,\nthe highest priority comes first:\n"
+        f"{MOST} less the letters of the URL,\nso the shortest URL stays"
+    )
+    quote(axes, 410, 348, words, ha="center", fontsize=SMALL)
 
     for number, signature in enumerate(sorted(listed[1:4], key=lambda s: s.task)):
-        y, stays, doc = 60 + 98 * number, signature is kept, document(signature)
+        y, stays, doc = 60 + 114 * number, signature is kept, document(signature)
         fill, edge = (BLUE_SOFT, BLUE) if stays else (ORANGE_SOFT, ORANGE)
-        host, _, name = doc.metadata["url"].removeprefix("https://").partition("/")
-        box(axes, 16, y, 214, 86, fill=fill, edge=edge, dashed=not stays)
-        quote(axes, 28, y + 17, f"task {signature.task}, place {signature.place}", weight="bold")
-        quote(axes, 28, y + 38, f"“{doc.text[:30].rpartition(' ')[0]} …”", fontsize=11)
-        quote(axes, 28, y + 56, host, fontsize=11, color=MUTED)
-        quote(axes, 28, y + 72, f"/{name[:5]}…{name[-12:]}", fontsize=11, color=MUTED)
-        box(axes, 556, y, 148, 86, fill=fill, edge=edge, dashed=not stays)
-        quote(axes, 568, y + 17, f"task {signature.task}, place {signature.place}", weight="bold")
-        verdict = "kept, with the\nnumber of copies" if stays else "in its list:\nremoved"
-        text(axes, 568, y + 53, verdict)
+        letters = len(doc.metadata["url"])
+        assert letters == MOST - signature.priority
+        host = doc.metadata["url"].removeprefix("https://").partition("/")[0]
+        box(axes, 16, y, 212, 104, fill=fill, edge=edge, dashed=not stays)
+        quote(axes, 28, y + 18, f"task {signature.task}, place {signature.place}", weight="bold")
+        quote(axes, 28, y + 41, f"“{doc.text[:24].rpartition(' ')[0]} …”", fontsize=SMALL)
+        quote(axes, 28, y + 61, f"{host}/…", fontsize=SMALL, color=MUTED)
+        quote(axes, 28, y + 84, f"a URL of {letters} letters", color=edge, weight="bold")
+        box(axes, 574, y, 130, 104, fill=fill, edge=edge, dashed=not stays)
+        quote(axes, 586, y + 18, f"task {signature.task},", weight="bold")
+        quote(axes, 586, y + 38, f"place {signature.place}", weight="bold")
+        text(axes, 586, y + 74, "kept, copies\nare counted" if stays else "in its list:\nremoved")
         how = {"colour": edge, "dashed": not stays}
-        arrow(axes, (230, y + 43), (291, rows[signature]), **how)
-        arrow(axes, (517, rows[signature]), (556, y + 43), **how)
+        arrow(axes, (228, y + 52), (287, rows[signature]), **how)
+        arrow(axes, (533, rows[signature]), (574, y + 52), **how)
 
-    first, _, last = row(stdout, "ExactDedupFilter, removed")
-    removed = row(stdout, "ExactDedupFilter, removed")[1]
-    text(axes, 123, 366, f"{first} documents", ha="center")
-    text(axes, 404, 366, "signatures and places, no texts", ha="center")
-    text(axes, 630, 366, f"{last} kept, {removed} removed", ha="center")
-    for x, end, words in (
-        (16, 230, "signatures/"),
-        (286, 522, "duplicates/"),
-        (556, 704, "kept/stages, removed/"),
+    first, removed, last = row(stdout, "ExactDedupFilter, removed")
+    mono = {"family": "monospace", "fontsize": SMALL}
+    for x, words, folders in (
+        (122, f"{first} documents", "signatures/"),
+        (410, "signatures and places,\nno texts", "duplicates/"),
+        (639, f"{last} kept,\n{removed} removed", "kept/stages,\nremoved/"),
     ):
-        text(axes, (x + end) / 2, 392, words, ha="center", family="monospace", fontsize=11)
+        text(axes, x, 418, words, ha="center")
+        text(axes, x, 462, folders, ha="center", **mono)
     save(
         made,
         "05_duplicate",
         "Three copies of a text on their way",
         "Three tasks of the first stage each read a copy of one text and write its signature: the "
-        "same hash, a priority, a place. A finder of the second stage sorts the signatures. The "
-        "three become neighbours; the one of the highest priority comes first and stays. In the "
-        "third stage two tasks find a place of theirs in their list and remove the document.",
+        "same hash, a priority, a place. The shorter the URL, the higher the priority. A finder of "
+        "the second stage sorts the signatures. The three become neighbours; the one of the "
+        "highest priority, with the shortest URL, comes first and stays. In the third stage two "
+        "tasks find a place of theirs in their list and remove the document.",
         {"ExactDedupFilter, removed": [first, removed, last]},
     )
 
@@ -195,7 +202,7 @@ def draw_twin(run: Path) -> None:
     found, size = twin(run), BloomFilterConfig.n_grams
     made, axes = diagram(366)
     place = found.changed
-    text(axes, 16, 18, "A text, and its twin with another word", weight="bold", fontsize=13)
+    text(axes, 16, 18, "A text, and its twin with another word", weight="bold", fontsize=HEAD)
     for y, words, colour in ((44, found.before, BLUE), (66, found.words, ORANGE)):
         quote(axes, 332, y, "… " + " ".join(words[place - 5 : place]), ha="right")
         quote(axes, 360, y, words[place], ha="center", color=colour, weight="bold")
@@ -220,9 +227,9 @@ def draw_twin(run: Path) -> None:
         )
         axes.add_patch(bar)
     text(axes, left, 246, "known", color=BLUE, weight="bold")
-    text(axes, left, 262, "the first and the last: without the word", fontsize=11)
+    text(axes, left, 262, "the first and the last: without the word", fontsize=SMALL)
     text(axes, 704, 160, "new", color=ORANGE, weight="bold", ha="right")
-    text(axes, 704, 176, "all that hold the word", fontsize=11, ha="right")
+    text(axes, 704, 176, "all that hold the word", fontsize=SMALL, ha="right")
 
     text(axes, 16, 296, "All shingles of the twin", weight="bold")
     step = 688 / found.shingles

@@ -15,11 +15,13 @@ from matplotlib.axes import Axes
 from style import (
     BLUE,
     GRID,
+    HEAD,
     LINE,
     MUTED,
     ORANGE,
     ORANGE_SOFT,
     PAPER,
+    SMALL,
     box,
     diagram,
     figure,
@@ -34,14 +36,15 @@ from examples_common.samples import manifest, sample
 SIMILARITIES = ("0.50", "0.60", "0.70", "0.75", "0.80", "0.85", "0.90", "0.95")
 # Where the numbers beside the points find room, in pixels, and which side of them is there.
 LABELS = {
-    "0.75": ((-8, 4), "right"),
-    "0.80": ((-8, 4), "right"),
-    "0.85": ((8, -14), "left"),
-    "0.90": ((-8, 5), "right"),
-    "0.95": ((-4, 9), "left"),
+    "0.75": ((-8, 2), "right"),
+    "0.80": ((-8, 2), "right"),
+    "0.85": ((4, -28), "center"),
+    "0.90": ((0, 10), "center"),
+    "0.95": ((0, -21), "center"),
 }
 BUCKETS, HASHES = 14, 8  # of the lesson
-LETTERS = 100  # of a line in a box
+LEAST = 0.3  # hardly a pair is found below
+LETTERS = 84  # of a line in a box
 LINES = 3  # of a text
 
 
@@ -59,14 +62,16 @@ def draw_curve(stdout: str) -> None:
     found, expected, chance = (
         [float(numbers[column].rstrip("%")) for numbers in rows.values()] for column in (1, 2, 3)
     )
-    made = figure(360)
+    made = figure(440)
     axes = made.subplots()
-    x = np.linspace(0, 1, 201)
+    x = np.linspace(LEAST, 1, 201)
     axes.plot(x, 100 * (1 - (1 - x**HASHES) ** BUCKETS), color=BLUE, lw=2.2, label="expected")
+    low = np.minimum(expected, chance)  # a share lies between 0 and 100%
+    high = np.minimum(100 - np.array(expected), chance)
     axes.errorbar(
         at,
         expected,
-        chance,
+        [low, high],
         color=BLUE,
         lw=0,
         elinewidth=1.2,
@@ -78,7 +83,7 @@ def draw_curve(stdout: str) -> None:
         offset, side = LABELS.get(label, ((8, -5), "left"))
         how = {"textcoords": "offset points", "ha": side, "color": ORANGE}
         axes.annotate(rows[label][1], (place, share), offset, **how)
-    axes.set(xlim=(0, 1.06), ylim=(-4, 112), xlabel="Jaccard similarity of the two texts")
+    axes.set(xlim=(LEAST, 1.02), ylim=(-4, 112), xlabel="Jaccard similarity of the two texts")
     axes.set_title("How many pairs end in one cluster")
     axes.set_yticks(range(0, 101, 25), [f"{share}%" for share in range(0, 101, 25)])
     axes.grid(color=GRID)
@@ -142,35 +147,35 @@ def legible(cluster: tuple[Copy, list[Copy]]) -> int:
 def draw_text(axes: Axes, top: float, copy: Copy, stays: bool) -> None:
     """A box with the first lines of a text, and all its words as a strip."""
     edge = BLUE if stays else ORANGE
-    box(axes, 16, top, 688, 114, fill=PAPER, edge=edge, dashed=not stays)
+    box(axes, 16, top, 688, 122, fill=PAPER, edge=edge, dashed=not stays)
     text(axes, 28, top + 17, "stays" if stays else "removed", weight="bold", color=edge)
     if not stays:
         quote(axes, 692, top + 17, f"similarity {copy.similarity:.2f}", ha="right", color=MUTED)
     pitch = 664 / LETTERS
     for number, line in enumerate(seen(copy)):
-        y, letters = top + 39 + 18 * number, 0
+        y, letters = top + 42 + 20 * number, 0
         for marked, places in itertools.groupby(line, key=lambda word: word[0] in copy.other):
             words = " ".join(word for _, word in places)
             x, width = 28 + letters * pitch, len(words) * pitch
             if marked:
-                axes.broken_barh([(x - 1, width + 2)], (y - 9, 17), color=ORANGE_SOFT, lw=0)
-                axes.plot([x, x + width], [y + 7, y + 7], color=ORANGE, lw=1.6)
+                axes.broken_barh([(x - 1, width + 2)], (y - 10, 19), color=ORANGE_SOFT, lw=0)
+                axes.plot([x, x + width], [y + 8, y + 8], color=ORANGE, lw=1.6)
             weight = "bold" if marked else "normal"
-            quote(axes, x, y, words, family="monospace", fontsize=11, weight=weight)
+            quote(axes, x, y, words, family="monospace", fontsize=SMALL, weight=weight)
             letters += len(words) + 1
     step = 664 / len(copy.words)
-    axes.broken_barh([(28, 664)], (top + 97, 6), color=LINE, lw=0)
+    axes.broken_barh([(28, 664)], (top + 106, 6), color=LINE, lw=0)
     other = [(28 + place * step, step) for place in sorted(copy.other)]
-    axes.broken_barh(other, (top + 93, 14), color=ORANGE, lw=0)
+    axes.broken_barh(other, (top + 102, 14), color=ORANGE, lw=0)
 
 
 def draw_cluster(run: Path) -> None:
     base, copies = max(clusters(run), key=legible)
-    made, axes = diagram(400)
-    text(axes, 16, 16, "One cluster: a text stays, two are removed", fontsize=13, weight="bold")
-    text(axes, 704, 16, "below each beginning: the whole text as a strip", ha="right", color=MUTED)
+    made, axes = diagram(436)
+    text(axes, 16, 20, "One cluster: a text stays, two are removed", fontsize=HEAD, weight="bold")
+    text(axes, 704, 20, "below each: all its words", ha="right", color=MUTED)
     for number, copy in enumerate([base, *copies]):
-        draw_text(axes, 34 + 122 * number, copy, stays=not number)
+        draw_text(axes, 40 + 131 * number, copy, stays=not number)
     save(
         made,
         "07_cluster",

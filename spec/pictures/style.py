@@ -21,6 +21,9 @@ from matplotlib.text import Text
 
 IMAGES = Path(__file__).resolve().parents[1] / "images"
 WIDTH = 720
+# Sizes of letters in pixels, large for this width: on a telephone the picture is half as wide.
+HEAD, BODY, SMALL = 15, 14, 13  # in a diagram
+CHART = 16
 
 # The light value of a colour is its name to matplotlib; save() makes it a variable of the SVG.
 # Hues after Okabe and Ito (2008), which colour-blind readers tell apart; a mark needs a word too.
@@ -28,6 +31,7 @@ INK, INK_DARK = "#1f2328", "#e6edf3"  # text
 MUTED, MUTED_DARK = "#59636e", "#a7b1bc"  # text that is less important, arrows
 LINE, LINE_DARK = "#aeb6bf", "#59626c"  # borders, axes
 GRID, GRID_DARK = "#dde2e7", "#31383f"  # grid lines
+GROUND, GROUND_DARK = "#fefefe", "#0d1117"  # the card under each picture, whatever the page is
 PAPER, PAPER_DARK = "#f5f7f9", "#1a2129"  # the ground of a box
 BLUE, BLUE_DARK = "#0067a3", "#62b8f0"  # what is kept; the first series
 ORANGE, ORANGE_DARK = "#a84400", "#f2a058"  # what is dropped; the second series
@@ -57,11 +61,11 @@ matplotlib.rcParams.update(
         # Widths are measured in DejaVu, the widest of the fonts above: others leave slack.
         "font.sans-serif": ["DejaVu Sans", "Noto Sans", "Noto Sans CJK SC"],
         "font.monospace": ["DejaVu Sans Mono"],
-        "font.size": 12,
-        "axes.titlesize": 13,
+        "font.size": CHART,
+        "axes.titlesize": CHART + 1,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
-        "axes.labelsize": 12,
+        "axes.labelsize": CHART,
         "axes.edgecolor": LINE,
         "axes.labelcolor": INK,
         "axes.titlecolor": INK,
@@ -75,21 +79,23 @@ matplotlib.rcParams.update(
         "grid.color": GRID,
         "hatch.linewidth": 1.2,
         "legend.frameon": False,
-        "legend.fontsize": 12,
+        "legend.fontsize": CHART,
         "text.color": INK,
         "xtick.color": LINE,
         "ytick.color": LINE,
         "xtick.labelcolor": MUTED,
         "ytick.labelcolor": MUTED,
-        "xtick.labelsize": 11,
-        "ytick.labelsize": 11,
+        "xtick.labelsize": CHART - 1,
+        "ytick.labelsize": CHART - 1,
     }
 )
 
 
 def figure(height: float) -> Figure:
     """A figure ``WIDTH`` pixels wide, for charts: ``figure(300).subplots(1, 2)``."""
-    return Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+    made = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+    made.get_layout_engine().set(w_pad=12 / 72, h_pad=12 / 72)
+    return made
 
 
 def diagram(height: float) -> tuple[Figure, Axes]:
@@ -106,7 +112,7 @@ def text(axes: Axes, x: float, y: float, words: str, **how) -> list[Text]:
 
     Each line is a text of its own, so that it is aligned in the reader's font as well.
     """
-    lines, how = words.split("\n"), {"va": "center_baseline", "fontsize": 12, **how}
+    lines, how = words.split("\n"), {"va": "center_baseline", "fontsize": BODY, **how}
     step = how["fontsize"] * 1.4
     top = y - step * (len(lines) - 1) / 2
     return [axes.text(x, top + step * i, line, **how) for i, line in enumerate(lines)]
@@ -227,7 +233,9 @@ def save(
     shown = {label: list(map(str, numbers)) for label, numbers in facts.items()}
     head[2].text = json.dumps({"matplotlib": matplotlib.__version__, "facts": shown})
     head[3].text = _sheet()
-    for place, element in enumerate(head):
+    card = {"x": "0.5", "y": "0.5", "width": f"{WIDTH - 1}", "height": f"{height - 1:g}"}
+    card |= {"id": "ground", "rx": "10", "style": f"fill: {GROUND}; stroke: {GRID}"}
+    for place, element in enumerate([*head, ET.Element(f"{{{SVG}}}rect", card)]):
         root.insert(place, element)
     quotes = itertools.count(1)
     for element in root.iter():
