@@ -22,6 +22,7 @@ INK, LINE, KEPT, DROPPED = "#010101", "#020202", "#030303", "#040404"
 VARIABLES = {INK: "muted", LINE: "line", KEPT: "kept", DROPPED: "dropped"}
 STYLE = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "report",  # the same page from the same run
     "text.parse_math": False,
     "font.size": 11,
     "text.color": INK,
@@ -39,6 +40,7 @@ STYLE = {
 WIDTH = 300  # CSS pixels, about what a page of 360 has room for
 BARS = 8  # in one chart
 LABEL = 22  # characters
+BIN = 10**0.2  # from edge to edge where there is one bin alone, as sampling.py has them
 
 
 def _svg(figure: Figure, name: str, title: str, description: str) -> Markup:
@@ -116,9 +118,17 @@ def _as_curve(axes: Axes, right: int, unit: str) -> None:
     axes.grid(axis="y")
 
 
+def _edges(left: list[float], every: int) -> list[float]:
+    """The edges of a histogram's bins from the left ones, equal steps of a log scale; so many more
+    at the right that a tick at ``every`` edge stands at both ends."""
+    step = (left[-1] / left[0]) ** (1 / (len(left) - 1)) if len(left) > 1 else BIN
+    return [*left, *(left[-1] * step**k for k in range(1, -len(left) % every + 2))]
+
+
 def step_times(stages: list[Stage], name: str) -> Markup:
     """Seconds of the slowest steps, summed over all tasks."""
-    found = [(step.seconds, step.name, stage.name) for stage in stages for step in stage.steps]
+    steps = [(step, stage) for stage in stages for step in stage.steps if step.seconds]
+    found = [(step.seconds, step.name, stage.name) for step, stage in steps]
     found = sorted(found, reverse=True)[:BARS]
     seconds, names = [each[0] for each in found], [each[1] for each in found]
     several = len(stages) > 1
@@ -145,6 +155,7 @@ def step_times(stages: list[Stage], name: str) -> Markup:
 def spread(distribution: Distribution, name: str) -> Markup:
     """Kept beside dropped documents, each as a share of its own."""
     sides = {"kept": distribution.kept, "dropped": distribution.dropped}
+    sides = {side: counts for side, counts in sides.items() if any(counts.values())} or sides
     keys = list({**distribution.kept, **distribution.dropped})
     shares = {
         side: {key: 100 * counts.get(key, 0) / max(1, sum(counts.values())) for key in keys}
@@ -157,15 +168,16 @@ def spread(distribution: Distribution, name: str) -> Markup:
     with rc_context(STYLE):
         if distribution.kind == "histogram":
             figure, axes = _axes(190)
-            for side, look in looks.items():
+            for side, look in ((side, looks[side]) for side in sides):
                 fill = {"alpha": 0.55} if side == "kept" else {"linewidth": 1.4}
                 axes.stairs(list(shares[side].values()), fill=True, label=side, **look, **fill)
             every = max(1, len(keys) // 6)
-            axes.set_xticks(range(0, len(keys), every), [_compact(float(k)) for k in keys[::every]])
-            _as_curve(axes, len(keys), "%")
+            edges = _edges([float(key) for key in keys], every)
+            axes.set_xticks(range(len(edges))[::every], map(_compact, edges[::every]))
+            _as_curve(axes, len(edges) - 1, "%")
         else:
             figure, axes = _axes(48 + 30 * len(keys))
-            for place, (side, look) in enumerate(looks.items()):
+            for place, (side, look) in enumerate((side, looks[side]) for side in sides):
                 rows = [row + 0.36 * place for row in range(len(keys))]
                 widths = list(shares[side].values())
                 bars = axes.barh(rows, widths, height=0.32, label=side, **look)

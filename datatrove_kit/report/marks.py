@@ -24,6 +24,7 @@ from datatrove.utils.word_tokenizers import StanzaTokenizer, load_word_tokenizer
 from huggingface_hub import cached_assets_path
 
 from datatrove_kit.report.model import Mark
+from datatrove_kit.report.wording import several
 
 MOST_CHARACTERS = 300_000  # spaCy splits these in a second
 MOST_PUNCTUATION = 5_000_000  # squared characters of single words; spaCy needs 1.5 s for these
@@ -36,6 +37,10 @@ Piece = tuple[str, int, int]  # a line, a word or a paragraph; its first charact
 
 class NotMeasured(Exception):
     """Why a text was not measured, in a sentence."""
+
+
+class Passes(Exception):
+    """The text passes what is measured: something else made it fall."""
 
 
 def mark(
@@ -56,9 +61,10 @@ def mark(
 
     Returns:
         Marks in the order of the text, none of which overlap, and what was measured, in sentences.
-        No marks and "" for reasons that are not DataTrove's own, and for settings that are not of
-        the filter that has the reason. A text of more than ``MOST_CHARACTERS``, or one that cannot
-        be split into words in a moment, has no marks; the sentence says so.
+        No marks and "" for reasons that are not DataTrove's own, for settings that are not of the
+        filter that has the reason, and for a text that passes what the reason stands for. A text
+        of more than ``MOST_CHARACTERS``, or one that cannot be split into words in a moment, has no
+        marks; the sentence says so.
     """
     for pattern, measure in MEASURES.items():
         if match := re.fullmatch(pattern, reason):
@@ -66,7 +72,7 @@ def mark(
                 marks, note = measure(text, settings, metadata or {}, *match.groups())
             except NotMeasured as why:
                 return [], str(why)
-            except (LookupError, TypeError, ValueError):
+            except (Passes, LookupError, TypeError, ValueError):
                 return [], ""
             visible = _joined(marks, len(text) if shown is None else shown)
             if marks and not visible:
@@ -90,8 +96,15 @@ def _marks(pieces: Iterable[Piece], label: str) -> list[Mark]:
     return [Mark(start, end, label) for _, start, end in pieces]
 
 
+def _fell(fell: bool) -> None:
+    if not fell:
+        raise Passes
+
+
 def _share(part: float, whole: int, limit: float, side: str = "at most") -> str:
     """A share in percent and its limit, such as "37.5%, at most 30% pass"."""
+    share = part / max(whole, 1)
+    _fell(share > limit if side == "at most" else share < limit)
     return f"{part / max(whole, 1):.1%}, {side} {100 * limit:.3g}% pass"
 
 
@@ -200,7 +213,7 @@ def _top_n_gram(text: str, settings: Settings, _: Mapping, number: str) -> Found
     top, times = Counter(names).most_common(1)[0]
     spans = [_span(group) for group, name in zip(groups, names, strict=True) if name == top]
     part = len(top) * times
-    said = f"{_quoted(top)} comes {times:,} times: {part:,} of {len(text):,} characters"
+    said = f"{_quoted(top)} comes {several(times, 'time')}: {part:,} of {len(text):,} characters"
     return _marks(spans, f"most frequent {n} words"), f"{said} ({_share(part, len(text), limit)})."
 
 
@@ -227,11 +240,15 @@ def _repeated_n_grams(text: str, settings: Settings, _: Mapping, number: str) ->
 
 
 def _number_of_words(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
-    if kind == "long":
+    if kind == "long" and len(text) > MOST_CHARACTERS:
         return [], f"More than {settings['max_doc_words']:,} words."
     words = [word for word, *_ in _words(text, settings["language"]) if set(word) - PUNCTUATION_SET]
-    least = settings["min_doc_words"]
-    return [], f"{len(words):,} words that are not punctuation, at least {least:,} pass."
+    said = f"{several(len(words), 'word')} without punctuation"
+    if kind == "long":
+        _fell(len(words) > (most := settings["max_doc_words"]))
+        return [], f"{said}, at most {most:,} pass."
+    _fell(len(words) < (least := settings["min_doc_words"]))
+    return [], f"{said}, at least {least:,} pass."
 
 
 def _length_of_words(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
@@ -240,9 +257,11 @@ def _length_of_words(text: str, settings: Settings, _: Mapping, kind: str) -> Fo
     said = f"A word has {mean:.2f} characters on average"
     if kind == "below":
         limit = settings["min_avg_word_length"]
+        _fell(mean < limit)
         short = [word for word in words if len(word[0]) < limit]
         return _marks(short, f"shorter than {limit}"), f"{said}, at least {limit} pass."
     limit = settings["max_avg_word_length"]
+    _fell(mean > limit)
     long = [word for word in words if len(word[0]) > limit]
     return _marks(long, f"longer than {limit}"), f"{said}, at most {limit} pass."
 
@@ -254,7 +273,8 @@ def _symbols(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
     )
     found = [Mark(*symbol.span(), name) for symbol in re.finditer(form, text)]
     share = _share(len(found), words, settings["max_symbol_word_ratio"])
-    return found, f"{len(found):,} {names} for {words:,} words ({share})."
+    named = name if len(found) == 1 else names
+    return found, f"{len(found):,} {named} for {several(words, 'word')} ({share})."
 
 
 def _line_symbols(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
@@ -289,7 +309,7 @@ def _stop_words(text: str, settings: Settings, _: Mapping) -> Found:
     found = [word for word in _words(text, settings["language"]) if word[0] in wanted]
     different = sorted({word for word, *_ in found})
     names = f": {', '.join(different)}" if different else ""
-    least = settings["min_stop_words"]
+    _fell(len(different) < (least := settings["min_stop_words"]))
     return (
         _marks(found, "stop word"),
         f"{len(different)} of {len(wanted)} stop words{names}; at least {least} pass.",
@@ -367,7 +387,8 @@ def _c4_sentences(text: str, settings: Settings, _: Mapping) -> Found:
             sentences += len(split_into_sentences(line, language))
         else:
             sentences += 1
-    note = f"{sentences} sentences, at least {settings['min_num_sentences']} pass."
+    _fell(sentences < (least := settings["min_num_sentences"]))
+    note = f"{several(sentences, 'sentence')}, at least {least} pass."
     if why:
         note += " Lines cut before: " + ", ".join(f"{n} {w}" for w, n in why.most_common()) + "."
     return cut, note
@@ -377,6 +398,7 @@ def _c4_paragraphs(text: str, settings: Settings, _: Mapping) -> Found:
     least, length = settings["min_paragraphs"], settings["min_paragraph_len"]
     lines = list(_split(text, re.escape(settings["line_delimiter"])))
     short = [line for line in lines if len(line[0]) < length]
+    _fell(len(lines) - len(short) < least)
     said = f"{len(lines) - len(short)} of {len(lines)} lines have {length} characters or more"
     return _marks(short, f"shorter than {length}"), f"{said}; at least {least} pass."
 
@@ -395,6 +417,7 @@ def _bad_words(text: str, settings: Settings, metadata: Mapping) -> Found:
         first, end = found.span(expression.groups)
         marks.append(Mark(first, end, "blocked word"))
         at = max(end, first + 1)
+    _fell(bool(marks))
     words = {text[one.start : one.end].lower() for one in marks}
     return marks, f"Words of the list for {language!r}: {', '.join(sorted(words))}."
 
@@ -406,7 +429,7 @@ def _fineweb(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
     if kind == "list":
         breaks, words = text.count("\n"), len(_words(text, settings["language"]))
         share = _share(breaks, words, settings["new_line_ratio"])
-        return [], f"{breaks:,} line breaks for {words:,} words ({share})."
+        return [], f"{several(breaks, 'line break')} for {several(words, 'word')} ({share})."
     lines = [line for line in _split(text, "\n") if line[0].strip()]
     if kind == "char_dup":
         repeated = _repeated(lines)
@@ -434,6 +457,7 @@ def _fineweb(text: str, settings: Settings, _: Mapping, kind: str) -> Found:
 def _language(text: str, settings: Settings, metadata: Mapping) -> Found:
     limit, wanted = settings["language_threshold"], settings["languages"]
     score = float(metadata["language_score"])
+    _fell(score <= limit or bool(wanted and metadata["language"] not in wanted))
     kept = f"{', '.join(wanted)} with" if wanted else "any language with"
     return [], f"Language {metadata['language']}, score {score:.2f}; {kept} more than {limit} pass."
 
@@ -456,6 +480,7 @@ def _address(text: str, settings: Settings, metadata: Mapping, kind: str) -> Fou
         found = {word for word in blocked if word in letters}
     else:
         found = blocked & set(normalizer.split(address))
+    _fell(len(found) >= (settings["soft_word_threshold"] if name == "soft_banned_words" else 1))
     return [], f"{said} Blocked words in it: {', '.join(sorted(found - {''}))}."
 
 

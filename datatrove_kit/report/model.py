@@ -36,6 +36,8 @@ class Pile:
     documents: int  # of all tasks
     texts: list[Text] = field(default_factory=list)
     missing: str = ""  # why there is no text, in a sentence
+    given: bool = True  # whether the documents have the reason in their metadata
+    note: str = ""  # what else is to be said of the texts, in a sentence
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Step:
 
     name: str  # its class if it can be told, such as "GopherQualityFilter"
     kind: str  # reader, extractor, filter, dedup, writer, tokens, stats or other
-    seconds: float
+    seconds: float | None  # None where nothing measured it
     got: int | None = None
     dropped: int | None = None
     kept: int | None = None
@@ -63,6 +65,15 @@ class Task:
 
 
 @dataclass
+class Failure:
+    """A task without completion that has a log."""
+
+    rank: int
+    error: str  # the last line of its last error; "" if the log has none
+    log: str  # seen from the folder of the run
+
+
+@dataclass
 class Stage:
     """One executor: a folder with ``executor.json``."""
 
@@ -71,6 +82,7 @@ class Stage:
     complete: int
     steps: list[Step]
     times: list[Task]  # of tasks that saved statistics, slowest first
+    failed: list[Failure] = field(default_factory=list)  # a few, those with errors first
 
 
 @dataclass
@@ -81,6 +93,7 @@ class Distribution:
     kind: str  # "histogram": keys are left edges of bins, equal steps of a log scale; or "bars"
     kept: dict[str, int]
     dropped: dict[str, int]
+    about: str = ""  # how many documents have a value, and which side is missing, in sentences
 
 
 @dataclass
@@ -123,6 +136,8 @@ class Comparison:
     counts: list[tuple[str, int, int]]  # documents kept by each step, first and second
     #: how many moved in all, of which the lists show some: by "kept", "dropped", "changed"
     moved: dict[str, int] = field(default_factory=dict)
+    complete: bool = False  # whether both runs were read to their end
+    warnings: list[str] = field(default_factory=list)  # which documents cannot be followed, and why
 
 
 @dataclass
@@ -140,3 +155,5 @@ class Report:
     comparison: Comparison | None = None
     read: int | None = None  # documents of the input, each counted once, where that can be told
     facts: list[tuple[str, str]] = field(default_factory=list)  # such as ("finished", "2026-11-26")
+    warnings: list[str] = field(default_factory=list)  # what makes numbers or texts incomplete
+    in_part: bool = True  # whether the kept documents are a part of those that were read

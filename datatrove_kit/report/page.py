@@ -17,7 +17,10 @@ from datatrove_kit.report.duplicates import differences
 from datatrove_kit.report.escape import boxed
 from datatrove_kit.report.model import Cluster, Report, Text, Tokens
 from datatrove_kit.report.sampling import SHOWN
+from datatrove_kit.report.wording import several
 
+#: In the head of each page, by which a later report knows that it may write over one.
+GENERATOR = '<meta name="generator" content="datatrove_kit report">'
 LONGEST = 300  # characters of any other string: an id, a value, a reason
 LOOKS = 4  # of marks and of tokens, in the style sheet
 
@@ -41,6 +44,7 @@ def render(report: Report) -> str:
     )
     environment.filters |= {
         "number": _number,
+        "several": several,
         "share": _share,
         "duration": _duration,
         "line": _line,
@@ -56,6 +60,7 @@ def render(report: Report) -> str:
         report=report,
         anchor=lambda pile: anchors[id(pile)],
         shown=SHOWN,
+        generator=Markup(GENERATOR),
         charts=charts,
         sides=_sides,
         style=Markup(style),
@@ -75,8 +80,11 @@ def _number(number: int | None) -> str:
 
 
 def _share(part: float | None, whole: float | None) -> str:
-    """``part`` as a percentage of ``whole``; never 0% for something nor 100% for less than all."""
-    if not whole or part is None:
+    """``part`` as a percentage of ``whole``; never 0% for something nor 100% for less than all.
+
+    "" if it is no part of it.
+    """
+    if not whole or part is None or part > whole:
         return ""
     share = 100 * part / whole
     if part and share < 0.1:

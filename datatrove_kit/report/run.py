@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import permutations
+from itertools import islice, permutations
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from fsspec.registry import known_implementations
 
 import datatrove_kit
 from datatrove_kit.errors import KitError
-from datatrove_kit.report.model import Pile, Stage, Step, Task
+from datatrove_kit.report.model import Failure, Pile, Stage, Step, Task
+from datatrove_kit.report.wording import several
 
 #: Names that file systems have for when a file was written.
 SAVED = ("mtime", "LastModified", "updated", "created")
@@ -47,14 +48,20 @@ UNNAMED = {
     "SamplerFilter": "not drawn",
     "other": "no reason given",
 }
-NO_REASON = set(UNNAMED.values())
 #: Reasons of a step that stand for themselves; rarer ones are put together.
 REASONS = 30
 #: What the kit's fast steps have in place of a language, which is English.
 ENGLISH = "<datatrove_kit.fast.words."
 #: Tasks of a stage whose logs are looked at, the slowest, and bytes of each end of a log.
 LOGS, LOG_BYTES = 10, 1 << 16
+#: Tasks without completion whose logs are looked at, and those that are shown.
+OPEN_LOGS, FAILURES = 20, 5
 TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.MULTILINE)
+#: An error in a log: its message, and the trace up to the next entry.
+ERROR = re.compile(
+    rf"{TIME.pattern}\S* \| (?:ERROR|CRITICAL) +\|(?: \S+:\d+ - )?(.*?)(?={TIME.pattern}|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 #: Settings of a reader that say which files, and which documents of these, it reads.
 INPUT = ("data_folder", "paths_file", "glob_pattern", "recursive", "limit", "skip")
 FOLDER = re.compile(r"DataFolder\(path='(.*)', fs=<(\w+)[\w.]*?\.?(\w+) object at")
@@ -71,6 +78,7 @@ class Output:
         name: seen from the folder of the run.
         steps: that write into it; of an exclusion writer the step that drops.
         documents: that these steps counted, over all tasks.
+        stages: of these steps.
         beside: of dropped documents the folders of those that the same stages kept.
     """
 
@@ -78,6 +86,7 @@ class Output:
     name: str
     steps: list[Step] = field(default_factory=list)
     documents: int = 0
+    stages: set[str] = field(default_factory=set)
     beside: list[Output] = field(default_factory=list)
 
 
@@ -90,8 +99,9 @@ class Run:
         dropped: folders of exclusion writers.
         unwritten: documents that were dropped by steps without an exclusion writer.
         inner: other folders and files that lie in these two kinds and hold no documents of theirs.
-        findings: what could not be read, in sentences.
+        warnings: what is not complete, and what could not be read, in sentences.
         read: documents of the input, each input counted once; None where that cannot be told.
+        folders: all that the logs name, and those of the logs themselves.
     """
 
     path: str
@@ -101,8 +111,9 @@ class Run:
     unwritten: int
     inner: set[str]
     facts: list[tuple[str, str]]
-    findings: list[str]
+    warnings: list[str]
     read: int | None
+    folders: set[str]
 
 
 def read_run(path: str) -> Run:
@@ -110,15 +121,21 @@ def read_run(path: str) -> Run:
 
     ``path`` is a folder, or the address of one, that holds the run's logging folders at any depth.
     Every ``stats/RANK.json`` is read, since ``stats.json`` lacks what was complete before a run was
-    resumed. Raises KitError when there is no ``executor.json``.
+    resumed. Raises KitError when there is no ``executor.json``, and when ``path`` cannot be read.
     """
+    if not path.strip():
+        raise KitError("the name of the run is empty. Give the folder of a run, or its address.")
     try:
         root = get_datafolder(path)
-    except (ImportError, OSError, ValueError) as error:
-        raise KitError(
-            f"{path} cannot be opened: {error}. Give a folder, or install its file system."
-        ) from error
-    plans = {name: _plan(root, name) for name in _find_logs(root)}
+        plans = {name: _plan(root, name) for name in _find_logs(root)}
+        if not plans:
+            root.fs.info(root.path)
+    except FileNotFoundError as error:
+        raise KitError(f"{path} does not exist. Give the folder of a run.") from error
+    except Exception as error:  # of any file system
+        why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        fix = "Check its address and your credentials" if "://" in path else "Check your rights"
+        raise KitError(f"{path} cannot be read: {why}. {fix}.") from error
     readers = [_StageReader(root, name, plan) for name, plan in plans.items() if plan]
     if not readers:
         raise KitError(
@@ -138,6 +155,7 @@ def read_run(path: str) -> Run:
             found = kept if is_kept else dropped
             output = found.setdefault(url, Output(url, reader.seen(url)))
             output.steps.append(step)
+            output.stages.add(reader.stage.name)
             output.documents += (step.kept if is_kept else step.dropped) or 0
         for _, url, is_kept in reader.writes:
             if not is_kept:
@@ -145,22 +163,45 @@ def read_run(path: str) -> Run:
     written = [id(step) for output in dropped.values() for step in output.steps]
     steps = [step for reader in readers for step in reader.stage.steps]
     again = {url for r in readers for url in r.reads if any(is_kept for _, _, is_kept in r.writes)}
+    stages = [reader.stage for reader in readers]
+    done = all(stage.complete == stage.tasks for stage in stages)
     times = {
         "first task started": min(filter(None, (r.started for r in readers)), default=""),
-        "last task ended": max(reader.ended for reader in readers),
+        "last task ended": max(reader.ended for reader in readers) if done else "",
         "versions": _versions(root, plans),
     }
     return Run(
         root.resolve_paths(""),
-        [reader.stage for reader in readers],
+        stages,
         [output for url, output in kept.items() if url not in again],
         list(dropped.values()),
         sum(step.dropped or 0 for step in steps if id(step) not in written),
         {url for reader in readers for url in [reader.url, *reader.folders]},
         [(name, value) for name, value in times.items() if value],
-        damaged + [finding for reader in readers for finding in reader.findings],
-        _read([reader.stage for reader in readers]),
+        [
+            *filter(None, map(_unfinished, stages)),
+            *damaged,
+            *(finding for reader in readers for finding in reader.findings),
+            *(
+                f"Several stages write into {output.name}: {', '.join(sorted(output.stages))}. "
+                "Their counts are added, although later files may have replaced earlier ones."
+                for output in kept.values()
+                if len(output.stages) > 1
+            ),
+        ],
+        _read(stages),
+        {url for reader in readers for url in [reader.url, *reader.folders] if "://" not in url},
     )
+
+
+def _unfinished(stage: Stage) -> str:
+    saved = len(stage.times)
+    if min(stage.complete, saved) >= stage.tasks:
+        return ""
+    said = f"{stage.name}: {stage.complete:,} of {several(stage.tasks, 'task')} complete"
+    if saved != stage.complete:
+        said += f", {saved:,} with statistics"
+    return f"{said}: counts are of these, texts are of all tasks."
 
 
 def _read(stages: Iterable[Stage]) -> int | None:
@@ -225,7 +266,33 @@ class _StageReader:
         times, counted, ends = self._statistics()
         self.started, self.ended = self._logs(times, ends)
         steps = self._steps(shown, plan["pipeline"], counted)
-        self.stage = Stage(shown, tasks, complete, steps, times)
+        failed = self._failed({int(rank) for rank in completed if rank.isdigit()}, tasks)
+        self.stage = Stage(shown, tasks, complete, steps, times, failed)
+
+    def _failed(self, completed: set[int], tasks: int) -> list[Failure]:
+        """A few tasks that have a log and no completion, those with an error first."""
+        found = []
+        if len(completed) < tasks:
+            logs = {
+                int(name[1]): file
+                for file in self.logs.list_files("logs")
+                if (name := re.search(r"task_(\d+)\.log$", file))
+            }
+            left = sorted(rank for rank in logs if rank < tasks and rank not in completed)
+            for rank in islice(left, OPEN_LOGS):
+                found.append(Failure(rank, self._error(logs[rank]), self._seen_log(logs[rank])))
+        return sorted(found, key=lambda failure: not failure.error)[:FAILURES]
+
+    def _seen_log(self, file: str) -> str:
+        return os.path.normpath(f"{self.seen(self.url)}/{file}")
+
+    def _error(self, file: str) -> str:
+        """The last line of the last error in a log: of a trace that is what was raised."""
+        with self.logs.open(file, "rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - LOG_BYTES))
+            errors = ERROR.findall(stream.read().decode(errors="replace"))
+        lines = [line for line in errors[-1].splitlines() if line.strip()] if errors else []
+        return lines[-1].strip() if lines else ""
 
     def _steps(self, shown: str, pipeline: list, counted: list) -> list[Step]:
         own = [i for i, entry in enumerate(pipeline) if isinstance(entry, dict)]
@@ -248,6 +315,9 @@ class _StageReader:
             if steps[i].dropped:  # what was written before is not what was kept
                 self.writes = [write for write in self.writes if not write[2]]
             self._folders_of(steps[i], entry)
+            for pile in steps[i].piles:
+                if pile.reason == UNNAMED["other"] and steps[i].folder:
+                    pile.reason = steps[i].folder.rpartition("/")[2]
         return steps
 
     def _statistics(self) -> tuple[list[Task], list[tuple[str, Counter, float]], set[int]]:
@@ -331,11 +401,6 @@ class _StageReader:
             url_now = now + url.removeprefix(before)
             if get_datafolder(url_now).exists(""):
                 return url_now
-        if "://" not in url and not Path(url).exists():
-            parts = url.strip("/").split("/")
-            for i in range(len(parts)):
-                if self.root.exists(tail := "/".join(parts[i:])):
-                    return self.root.resolve_paths(tail)
         return url
 
     def seen(self, url: str) -> str:
@@ -408,7 +473,7 @@ def _step(label: str, attributes: dict, total: Counter | None, seconds: float) -
     settings = {key: value for key, value in attributes.items() if len(str(value)) <= SETTING}
     if str(settings.get("language")).startswith(ENGLISH):
         settings["language"] = Languages.english
-    step = Step(shown, kind, seconds, settings=settings)
+    step = Step(shown, kind, seconds or None, settings=settings)
     if total is None:
         return step
     step.characters = total.get("doc_len")
@@ -439,7 +504,11 @@ def _piles(step: Step, total: Counter) -> list[Pile]:
         reasons.update({reason: total[reason] for reason in LOST})
     unnamed = UNNAMED.get(step.name, UNNAMED.get(step.kind, UNNAMED["other"]))
     reasons[unnamed] += step.dropped - reasons.total()
-    piles = [Pile(reason, number) for reason, number in reasons.most_common() if number > 0]
+    piles = [
+        Pile(reason, number, given=reason != unnamed)
+        for reason, number in reasons.most_common()
+        if number > 0
+    ]
     if rare := piles[REASONS:]:
         number = sum(pile.documents for pile in rare)
         rare = [Pile(f"{len(rare)} rarer reasons", number, missing="The page shows none of these.")]
@@ -450,7 +519,7 @@ def _plain(entry: Any) -> Step:
     """A step that is a function, or documents that were given as a list."""
     found = re.search(r"<(?:function |bound method )?([\w.<>]+)", str(entry))
     name = found[1].rpartition(".")[2] if found and isinstance(entry, str) else "documents"
-    return Step(name, "other", 0.0)
+    return Step(name, "other", None)
 
 
 def _in_order(readers: Iterable[_StageReader]) -> list[_StageReader]:

@@ -19,8 +19,9 @@ from datatrove.io import DataFolder, get_datafolder
 from datatrove_kit.report.duplicates import clusters
 from datatrove_kit.report.marks import mark
 from datatrove_kit.report.model import Cluster, Distribution, Pile, Step, Text, Tokens
-from datatrove_kit.report.run import NO_REASON, Output, Run
+from datatrove_kit.report.run import Output, Run
 from datatrove_kit.report.tokens import find_tokenizer, in_tokens
+from datatrove_kit.report.wording import several
 
 #: Files and bytes (after decompression) that are read of all folders together, and of each folder
 #: at most and at least.
@@ -38,6 +39,8 @@ BARS = 10
 #: Folders of duplicates, the largest, documents of each, and texts that are shown in tokens.
 CLUSTER_FOLDERS, CLUSTERS, TOKENIZED = 4, 10, 3
 TITLES = ("Characters of a document", "Language", "Domain")
+#: Share of the documents that must have a value, for a chart.
+LEAST_SHARE = 0.1
 
 
 class Record(NamedTuple):
@@ -65,6 +68,7 @@ class Reader:
     documents: int = 0
     uncounted: int = 0  # documents that were found beyond what the statistics of a folder count
     faults: list[str] = field(default_factory=list)
+    valued: Counter = field(default_factory=Counter)  # documents that have a value, by title
 
     def __post_init__(self):
         outputs = [*self.run.kept, *self.run.dropped]
@@ -153,21 +157,27 @@ class Reader:
             return ["The run has no folder of documents: there are no texts to show."]
         there = self.counted + self.uncounted
         said = [
-            f"{self.documents:,} of {there:,} documents in {self.folders} folders were "
-            f"looked at, in {self.files:,} of {self.of_files:,} files."
+            f"{self.documents:,} of {several(there, 'document')} in "
+            f"{several(self.folders, 'folder')} were looked at, in {self.files:,} of "
+            f"{several(self.of_files, 'file')}."
         ]
         if len(self.run.kept) > 1:
             said.append("A document that is in several folders counts in each.")
-        if self.uncounted:
-            said.append(
-                f"The statistics count {self.uncounted:,} documents fewer than the folders have: "
-                "files of tasks that have saved no statistics, or of an earlier run."
-            )
         if self.documents < there or self.files < self.of_files:
             said.append(
                 f"Of each folder at most {self.most_files} files are read, chosen by the seed "
                 f"{self.seed}, and {self.most_bytes / 2**20:.3g} MB: the beginning of a file with "
                 "lines, some row groups of a Parquet file."
+            )
+        return said
+
+    def warnings(self) -> list[str]:
+        """What was found that should not be, in sentences."""
+        said = []
+        if self.uncounted:
+            said.append(
+                f"The statistics count {several(self.uncounted, 'document')} fewer than the "
+                "folders have: files of tasks that have saved no statistics, or of an earlier run."
             )
         more = [f"{len(self.faults) - BARS} more like these."] if len(self.faults) > BARS else []
         return [*said, *self.faults[:BARS], *more]
@@ -195,10 +205,12 @@ def order(seed: int, name: str) -> int:
     return int.from_bytes(digest, "big")
 
 
-def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution], list[str]]:
+def draw(
+    run: Run, seed: int
+) -> tuple[list[tuple[str, Pile]], list[Distribution], list[str], list[str]]:
     """Put a few texts in each pile of a run.
 
-    Returns the piles of kept documents, distributions, and how the texts were drawn.
+    Returns the piles of kept documents, distributions, how the texts were drawn, and warnings.
     """
     reader, counts = Reader(run, seed), {"kept": Counter(), "dropped": Counter()}
     steps = [step for stage in run.stages for step in stage.steps]
@@ -215,12 +227,7 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
     for step in steps:
         for pile in step.piles if id(step) not in written else []:
             pile.missing = "The step has no exclusion writer: nothing was written of these."
-    tasks = sum(stage.tasks for stage in run.stages)
-    saved = sum(len(stage.times) for stage in run.stages)
-    unsaved = f"Counts are of {saved:,} of {tasks:,} tasks: the others have saved no statistics."
     said = reader.said()
-    if saved < tasks:
-        said.append(unsaved)
     if reader.documents:
         said += [
             f"Texts are drawn by the seed {seed}: of each reason and of each folder of kept "
@@ -228,7 +235,7 @@ def draw(run: Run, seed: int) -> tuple[list[tuple[str, Pile]], list[Distribution
             "Lengths, languages and domains are of the documents that were looked at. Where a "
             "folder was read in part, they are scaled to its number of documents.",
         ]
-    return kept, list(_distributions(*counts.values())), said
+    return kept, list(_distributions(reader, *counts.values())), said, reader.warnings()
 
 
 def find_clusters(run: Run, seed: int) -> tuple[list[Cluster], list[str]]:
@@ -246,8 +253,8 @@ def find_clusters(run: Run, seed: int) -> tuple[list[Cluster], list[str]]:
         kind = "exact" if "Exact" in output.steps[0].name else "near"
         found += clusters(few, kept, shown, kind)
         said.append(
-            f"{len(few)} of {output.documents:,} duplicates in {output.name} were compared "
-            f"with {reader.documents:,} kept documents."
+            f"{len(few)} of {several(output.documents, 'duplicate')} in {output.name} were "
+            f"compared with {several(reader.documents, 'kept document')}."
         )
     return found, said
 
@@ -277,7 +284,7 @@ def owners(output: Output) -> dict[str | None, tuple[Pile, Step | None]]:
     found: dict[str | None, tuple[Pile, Step | None]] = {}
     for step in output.steps:
         for pile in step.piles:
-            reason = None if pile.reason in NO_REASON else pile.reason
+            reason = pile.reason if pile.given else None
             if reason in found:
                 other, _ = found[reason]
                 other.missing = pile.missing = (
@@ -300,9 +307,12 @@ def _look(
     """Put texts in the piles of a folder; how many of its documents have a title and a value."""
     drawn = {key: Drawn(reader.seed, texts) for key, (pile, _) in known.items() if not pile.missing}
     counts: Counter = Counter()
-    before = reader.documents
+    before, bare = reader.documents, 0
     for record in reader.read(output):
-        counts.update(_values(record))
+        values = list(_values(record))
+        counts.update(values)
+        reader.valued.update(title for title, _ in values)
+        bare += not record.is_text
         if (reason := reason_of(record, known)) in drawn:
             drawn[reason].offer(record)
     looked = reader.documents - before
@@ -313,6 +323,11 @@ def _look(
             pile.missing = (
                 f"None of the {looked:,} documents that were looked at in {output.name} is one of "
                 "these."
+            )
+        if bare:
+            pile.note = (
+                f"{bare:,} of {several(looked, 'record')} that were looked at in {output.name} "
+                "have no text: these are shown as JSON."
             )
     scale = max(1, output.documents / max(1, looked))
     return Counter({key: number * scale for key, number in counts.items()})
@@ -352,7 +367,8 @@ def _record(place: str, raw: Any) -> Record:
 
 def _values(record: Record) -> Iterator[tuple[str, Any]]:
     """What is counted of a document, by the titles of the distributions."""
-    yield TITLES[0], EDGES[bisect_right(EDGES, max(1, len(record.text))) - 1]
+    if record.is_text:
+        yield TITLES[0], EDGES[bisect_right(EDGES, max(1, len(record.text))) - 1]
     if language := record.metadata.get("language"):
         yield TITLES[1], str(language)
     if domain := _domain(record.metadata.get("url")):
@@ -366,11 +382,12 @@ def _domain(url: Any) -> str:
         return ""
 
 
-def _distributions(*sides: Counter) -> Iterator[Distribution]:
+def _distributions(reader: Reader, *sides: Counter) -> Iterator[Distribution]:
     """Of kept and of dropped documents, from how many there are with a title and a value."""
     for title in TITLES:
         counts = [Counter({v: n for (t, v), n in side.items() if t == title}) for side in sides]
-        if not (both := counts[0] + counts[1]):
+        both, valued = counts[0] + counts[1], reader.valued[title]
+        if not both or valued < LEAST_SHARE * reader.documents:
             continue
         if title == TITLES[0]:
             keys = [edge for edge in EDGES if min(both) <= edge <= max(both)]
@@ -380,4 +397,13 @@ def _distributions(*sides: Counter) -> Iterator[Distribution]:
         if len(both) > len(keys):
             for bar, count in zip(bars, counts, strict=True):
                 bar["others"] = round(count.total()) - sum(bar.values())
-        yield Distribution(title, "histogram" if title == TITLES[0] else "bars", *bars)
+        about = []
+        if valued < reader.documents:
+            about.append(f"{valued:,} of {several(reader.documents, 'document')} have one.")
+        about += [
+            f"There are none of {side} documents."
+            for side, count in zip(("kept", "dropped"), counts, strict=True)
+            if not count
+        ]
+        kind = "histogram" if title == TITLES[0] else "bars"
+        yield Distribution(title, kind, *bars, " ".join(about))

@@ -17,6 +17,7 @@ import pytest
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.io import DataFolder
 from datatrove.pipeline import dedup
+from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters import LambdaFilter
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.readers import JsonlReader
@@ -27,6 +28,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from datatrove_kit.errors import KitError
 from datatrove_kit.report import make_report, write_report
+from datatrove_kit.report.model import Cluster, Failure, Report, Text
+from datatrove_kit.report.page import render
 
 WORDS = ["harbour", "ferry", "timetable", "lantern", "orchard", "gravel", "kettle", "meadow"]
 
@@ -107,7 +110,7 @@ def run(source, tmp_path_factory) -> Path:
 
 def fate(page: dict, least: int = 20, most: int = 70) -> str:
     if page["text"].startswith("kettle"):
-        return "LambdaFilter: no reason given"
+        return "LambdaFilter: kettle"
     judged = judge(page["text"], least, most)
     return f"Length: {judged[1]}" if judged else "kept"
 
@@ -128,7 +131,7 @@ def piles_of(report) -> dict:
 def test_counts_and_names_of_steps(run, pages):
     report = make_report(str(run))
     fates = Counter(map(fate, pages))
-    first, length = len(pages), len(pages) - fates["LambdaFilter: no reason given"]
+    first, length = len(pages), len(pages) - fates["LambdaFilter: kettle"]
     kept = fates["kept"]
     (stage,) = report.stages
     assert (stage.name, stage.tasks, stage.complete, report.title) == ("logs", 2, 2, "first")
@@ -219,6 +222,10 @@ class Fails(BaseFilter):
         return True
 
 
+def resumed_end(report) -> str | None:
+    return dict(report.facts).get("last task ended")
+
+
 def test_of_a_run_that_failed_and_was_resumed(source, pages, tmp_path):
     out, flag = tmp_path / "out", tmp_path / "flag"
 
@@ -230,11 +237,20 @@ def test_of_a_run_that_failed_and_was_resumed(source, pages, tmp_path):
     (stage,) = (failed := make_report(str(out))).stages
     assert (stage.tasks, stage.complete, len(stage.times)) == (2, 1, 1)
     assert steps_of(failed)["JsonlReader"].kept == 200
-    assert "Counts are of 1 of 2 tasks: the others have saved no statistics." in failed.sampling
+    said = "logs: 1 of 2 tasks complete: counts are of these, texts are of all tasks."
+    assert said in failed.warnings and not resumed_end(failed)
+    (failure,) = stage.failed
+    assert failure == Failure(1, "ValueError: stopped", "logs/logs/task_00001.log")
+    assert "stopped" in (out / failure.log).read_text()
+    shown = render(failed)
+    assert (
+        shown.index(said) < shown.index("logs/logs/task_00001.log") < shown.index('class="tiles"')
+    )
     flag.touch()
     start()
     (stage,) = (resumed := make_report(str(out))).stages
     assert (stage.complete, steps_of(resumed)["JsonlReader"].kept) == (2, 400)
+    assert (stage.failed, resumed.warnings) == ([], []) and resumed_end(resumed)
     assert "filter without a name" in steps_of(resumed)
 
 
@@ -252,6 +268,31 @@ def test_of_a_run_of_which_no_task_is_done(source, tmp_path):
     names = ["JsonlReader", "unchanged", "filter without a name", "JsonlWriter"]
     assert [step.name for step in report.stages[0].steps] == names
     assert {step.kept for step in report.stages[0].steps} == {None}
+
+
+def test_a_handful_of_tasks_that_failed_or_run(run, tmp_path):
+    """Those with errors first; what a log says before its last error is not told."""
+    copy = shutil.copytree(run, tmp_path / "copy")
+    plan = json.loads((copy / "logs/executor.json").read_text()) | {"world_size": 40}
+    (copy / "logs/executor.json").write_text(json.dumps(plan))
+    entry = "2026-01-02 03:04:05.678 | {} | module:function:12 - {}\n"
+    for rank in range(2, 12):
+        log = entry.format("INFO    ", "Reading")
+        if rank % 2:
+            log += entry.format("ERROR   ", "first")
+            log += entry.format("ERROR   ", f"no disk {rank}\n> File\n  x\n\nOSError: full {rank}")
+            log += entry.format("WARNING ", "later")
+        (copy / f"logs/logs/task_{rank:05d}.log").write_text(log)
+    (stage,) = (found := make_report(str(copy))).stages
+    assert [(task.rank, task.error) for task in stage.failed] == [
+        (rank, f"OSError: full {rank}") for rank in (3, 5, 7, 9, 11)
+    ]
+    assert "logs: 2 of 40 tasks complete" in found.warnings[0]
+    for rank in range(3, 12, 2):
+        (copy / f"logs/logs/task_{rank:05d}.log").unlink()
+    (stage,) = (found := make_report(str(copy))).stages
+    assert [(task.rank, task.error) for task in stage.failed] == [(r, "") for r in (2, 4, 6, 8, 10)]
+    assert "no error in its log" in render(found)
 
 
 def test_the_last_documents_are_kept_ones(source, tmp_path):
@@ -303,8 +344,9 @@ def test_documents_that_the_statistics_do_not_count(source, tmp_path):
     launch(tmp_path, JsonlReader(str(source)), JsonlWriter(f"{tmp_path}/kept"))
     (tmp_path / "logs/stats/00001.json").unlink()  # as of a task that runs
     report = make_report(str(tmp_path))
-    assert "400 of 400 documents in 1 folders were looked at, in 2 of 2 files." in report.sampling
-    assert any("count 200 documents fewer than the folders have" in s for s in report.sampling)
+    assert "400 of 400 documents in 1 folder were looked at, in 2 of 2 files." in report.sampling
+    for said in (report.sampling, report.warnings):
+        assert any("count 200 documents fewer than the folders have" in one for one in said)
 
 
 def test_when_a_run_was_and_what_of(run, tmp_path):
@@ -329,7 +371,7 @@ def test_the_page_does_not_tell_where_it_was_made(source, tmp_path, monkeypatch)
     launch(out, *pipeline(source, tmp_path / "elsewhere"), logs="logs")
     for file in (tmp_path / "elsewhere/kept").iterdir():
         file.write_text("no JSON\n")
-    done = report("run", "run", cwd=tmp_path)
+    done = run_command("run", "run", cwd=tmp_path)
     page = (out / "report.html").read_text()
     assert done.returncode == 0 and "../elsewhere/dropped/length" in page
     assert home not in re.sub(r"<dd.*?</dd>", "", page)  # metadata are shown as they are
@@ -368,6 +410,21 @@ def test_records_without_text_are_shown_as_json(source, pages, tmp_path):
     by_id = {page["id"]: page["text"].split() for page in pages}
     for text in texts:
         assert json.loads(text.text) == {"id": text.id, "words": by_id[text.id]}
+    found = make_report(str(tmp_path))
+    assert [one.title for one in found.distributions] == []
+    page = render(found)
+    assert "400 of 400 records that were looked at in out have no text: these are shown" in page
+
+
+def without_id(self, document) -> dict:
+    return {"text": document.text}
+
+
+def test_only_what_has_an_id_can_be_copied(source, tmp_path):
+    launch(tmp_path, JsonlReader(str(source)), JsonlWriter(f"{tmp_path}/a", adapter=without_id))
+    assert "Copy id</button>" not in render(make_report(str(tmp_path)))
+    launch(tmp_path, JsonlReader(str(source)), JsonlWriter(f"{tmp_path}/b"), logs="more")
+    assert render(make_report(str(tmp_path))).count("Copy id</button>") == 5
 
 
 def test_damaged_files_are_named_and_the_others_shown(source, tmp_path):
@@ -386,6 +443,7 @@ def test_damaged_files_are_named_and_the_others_shown(source, tmp_path):
     stats.write_text(stats.read_text()[:100])
     report = make_report(str(tmp_path))
     said = "\n".join(report.sampling)
+    assert set(report.warnings) <= set(report.sampling)
     assert "zipped/00000.jsonl.gz cannot be read to its end: " in said
     assert "table/000_00000.parquet cannot be read to its end: " in said
     assert "lines/00001.jsonl line 4 is passed over: " in said
@@ -396,6 +454,11 @@ def test_damaged_files_are_named_and_the_others_shown(source, tmp_path):
         "table/000_00001.parquet"
     }
     assert steps_of(report)["JsonlReader"].kept == 200
+    shown, done = render(report), run_command(tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/report.html\n")
+    for name in ("zipped/00000.jsonl.gz", "lines/00001.jsonl line 4", "logs/other/executor.json"):
+        assert shown.index(name) < shown.index('class="tiles"')
+        assert re.search(f"^warning: {name}", done.stderr, re.MULTILINE)
 
 
 def test_a_bounded_part_is_read(source, tmp_path, monkeypatch):
@@ -451,7 +514,7 @@ def test_of_a_run_on_a_store(source, pages):
     assert report.kept[0][0] == "kept"
 
 
-def test_two_runs(run, source, pages, tmp_path):
+def test_two_runs(run, source, pages, tmp_path, monkeypatch):
     out = tmp_path / "wide"
     launch(out, *pipeline(source, out, 40, 80))
     found = make_report(str(run), str(out)).comparison
@@ -474,6 +537,17 @@ def test_two_runs(run, source, pages, tmp_path):
     assert ("Length: least", "20", "40") in found.settings
     assert ("Length: most", "70", "80") in found.settings
     assert not [name for name, *_ in found.settings if not name.startswith("Length: ")]
+    assert found.complete and not found.warnings
+    number, shown = len(truth["dropped"]), render(make_report(str(run), str(out)))
+    assert f"Newly dropped <small>20 shown of all {number}</small>" in shown
+    assert "The code of functions and classes is not compared." in shown
+    assert f"{len(pages)} documents were found in the samples of both; the first run read" in shown
+    monkeypatch.setattr("datatrove_kit.report.sampling.MOST_BYTES", 40_000)
+    monkeypatch.setattr("datatrove_kit.report.sampling.LEAST_BYTES", 40_000)
+    found = (bounded := make_report(str(run), str(out))).comparison
+    assert 0 < found.moved["dropped"] < number
+    said = f"20 shown of the {found.moved['dropped']} that were found in the samples</small>"
+    assert said in render(bounded)
     kept = [list(fates.values()).count("kept") for fates in (before, after)]
     assert ("JsonlWriter", *kept) in found.counts
 
@@ -488,7 +562,12 @@ def test_sets_are_the_same_in_any_order(run, tmp_path):
         plan["pipeline"][3] |= {"stop_chars": ends, "stop_words": stops}
         (copy / "logs/executor.json").write_text(json.dumps(plan))
     first, same, third = (str(tmp_path / name) for name in "abc")
-    assert make_report(first, same).comparison.settings == []
+    found = make_report(first, same)
+    assert found.comparison.settings == []
+    said = (
+        "None of those that the runs recorded. The code of functions and classes is not compared."
+    )
+    assert said in render(found)
     assert make_report(first, third).comparison.settings == [
         ("Length: stop_chars, in one alone", ",", "'"),
         ("Length: stop_words, in one alone", "of, or, to", "–"),
@@ -512,9 +591,65 @@ def test_two_runs_of_other_documents(run, tmp_path):
     launch(tmp_path, JsonlReader(str(source)), Length(30), JsonlWriter(f"{tmp_path}/kept"))
     found = make_report(str(run), str(tmp_path)).comparison
     assert (found.both, found.moved) == (0, {"kept": 0, "dropped": 0, "changed": 0})
+    assert found.warnings == [
+        "No id of the one run was found in the other: documents cannot be followed from run to run."
+    ]
 
 
-def report(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+def test_settings_that_lie_in_others_are_named(run, tmp_path):
+    """Of a dataclass and of one that was printed; long ones from a little before they differ."""
+    inner = {"n_grams": 5, "norm_config": {"lowercase": True, "remove_punctuation": True}}
+    printed, long = "Config(a=1, hashed=Hash(bits=64, kind='xx'), words=('x', 'y'))", "x" * 900
+    for name, change in (("a", str), ("b", lambda text: text.replace("64", "32"))):
+        copy = shutil.copytree(run, tmp_path / name)
+        plan = json.loads((copy / "logs/executor.json").read_text())
+        inner["norm_config"]["remove_punctuation"] = name == "a"
+        more = {"config": inner, "printed": change(printed), "list": [long, {"c": name}]}
+        plan["pipeline"][3] |= {**more, "text": f"{long}{name}{long}"}
+        (copy / "logs/executor.json").write_text(json.dumps(plan))
+    found = make_report(f"{tmp_path}/a", f"{tmp_path}/b").comparison.settings
+    settings = {name.removeprefix("Length: "): values for name, *values in found}
+    assert settings.keys() == {
+        "config.norm_config.remove_punctuation",
+        "printed.hashed.bits",
+        "list",
+        "text",
+    }
+    assert settings["config.norm_config.remove_punctuation"] == ["true", "false"]
+    assert settings["printed.hashed.bits"] == ["64", "32"]
+    assert settings["text"] == [f"…{'x' * 40}{name}{'x' * 77}…" for name in "ab"]
+    assert [value[-12:] for value in settings["list"]] == [
+        '", {"c": "a"}]'[-12:],
+        '", {"c": "b"}]'[-12:],
+    ]
+
+
+def test_documents_that_cannot_be_followed(source, pages, tmp_path):
+    """Ids that stand for two documents, and documents without one."""
+    twice = [page | {"id": f"page-{number % 300}"} for number, page in enumerate(pages)]
+    write(tmp_path / "in", twice, 2)
+    for name, least in (("a", 20), ("b", 40)):
+        out = tmp_path / name
+        steps = [Length(least, 70, JsonlWriter(f"{out}/dropped")), JsonlWriter(f"{out}/kept")]
+        launch(out, JsonlReader(f"{tmp_path}/in"), *steps)
+    found = make_report(f"{tmp_path}/a", f"{tmp_path}/b").comparison
+    for name, least in (("first", 20), ("second", 40)):
+        places = Counter((page["id"], judge(page["text"], least) is None) for page in twice)
+        number = len({name for (name, _), times in places.items() if times > 1})
+        assert (
+            f"{number} ids of the {name} run stand for more than one document of a folder: these "
+            "documents cannot be followed."
+        ) in found.warnings
+    launch(
+        tmp_path / "c",
+        JsonlReader(str(source)),
+        JsonlWriter(f"{tmp_path}/c/kept", adapter=without_id),
+    )
+    (said,) = make_report(f"{tmp_path}/c", f"{tmp_path}/c").comparison.warnings[:1]
+    assert said == "400 documents of the first run without an id: these cannot be followed."
+
+
+def run_command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "datatrove_kit", "report", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
@@ -522,26 +657,189 @@ def report(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProc
 def test_the_command_writes_one_file(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
-    done = report(copy)
+    done = run_command(copy)
     assert (done.returncode, done.stdout) == (0, f"{copy}/report.html\n"), done.stderr
     after = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
     assert after.keys() - before.keys() == {copy / "report.html"}
     assert {path: after[path] for path in before} == before
-    named = report(copy, copy, "--output", tmp_path / "both.html", "--seed", 7)
+    named = run_command(copy, copy, "--output", tmp_path / "both.html", "--seed", 7)
     assert (named.returncode, named.stdout) == (0, f"{tmp_path}/both.html\n"), named.stderr
 
 
 def test_errors_say_what_to_do(run, source, tmp_path):
-    done = report(source)
+    done = run_command(source)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: there is no run in {source}: no executor.json ")
-    with pytest.raises(KitError, match="there is no run in /nowhere"):
+    for name in ("", " "):
+        with pytest.raises(KitError, match="the name of the run is empty"):
+            make_report(str(run), name)
+    assert run_command("").stderr.count("\n") == 1
+    with pytest.raises(KitError, match="/nowhere does not exist"):
         make_report(str(run), "/nowhere")
+    with pytest.raises(KitError, match=r"cannot be read: .*nosuch.* Check its address"):
+        make_report("nosuch://bucket/run")
     (tmp_path / "file").touch()
     for place in ("file/report.html", "missing/report.html", ""):
         with pytest.raises(KitError, match=r"cannot be written: .* --output FILE"):
             write_report(str(run), output=str(tmp_path / place))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_of_a_store_without_credentials(monkeypatch):
+    """The client of S3 as it is, which has no credentials here."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    done = run_command("s3://bucket/run")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: s3://bucket/run cannot be read: Unable to locate credentials. Check its address "
+        "and your credentials.\n"
+    )
+
+
+def test_what_is_no_report_is_not_written_over(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    mine = copy / "report.html"
+    for content in ("", "my notes", "<html><head><title>report</title></head>"):
+        mine.write_text(content)
+        with pytest.raises(KitError, match=r"is not a report: it is left as it is.*--output FILE"):
+            write_report(str(copy))
+        assert mine.read_text() == content
+    mine.unlink()
+    first = write_report(str(copy)).read_bytes()
+    assert write_report(str(copy)).read_bytes() == first  # a report is
+
+
+def test_a_report_is_not_put_among_the_files_of_a_run(run, source, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    page = write_report(str(copy), output=f"{tmp_path}/page.html")
+    (tmp_path / "link").symlink_to(copy / "kept")
+    folders = (
+        copy / "kept",
+        copy / "dropped/length",
+        copy / "logs/stats",
+        source,
+        tmp_path / "link",
+    )
+    for folder in folders:
+        before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+        for name in ("new.html", "earlier.html", *before):
+            if name == "earlier.html":
+                shutil.copy(page, folder / name)
+            with pytest.raises(KitError, match=r"--output FILE"):
+                write_report(str(copy), output=f"{folder}/{name}")
+        (folder / "earlier.html").unlink()
+        assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    second = shutil.copytree(run, tmp_path / "second")
+    with pytest.raises(KitError, match=r"--output FILE"):
+        write_report(str(copy), str(second), f"{second}/table/new.html")
+
+
+def test_the_folder_of_a_run_may_hold_documents_itself(source, tmp_path):
+    launch(tmp_path, JsonlReader(str(source)), JsonlWriter(str(tmp_path)))
+    for _ in range(2):
+        assert write_report(str(tmp_path)) == tmp_path / "report.html"
+
+
+def test_a_folder_that_no_log_names_is_not_read(source, tmp_path):
+    """It has the name of one that was elsewhere."""
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    launch(out, JsonlReader(str(source)), JsonlWriter(f"{elsewhere}/notes"))
+    shutil.rmtree(elsewhere)
+    (out / "notes").mkdir()
+    (out / "notes/diary.txt").write_text("dear diary\n")
+    found = make_report(str(out))
+    assert "diary" not in str(found)
+    assert [pile.texts for _, pile in found.kept] == [[]]
+
+
+def test_counts_of_stages_that_write_into_one_folder_are_no_share(source, pages, tmp_path):
+    for logs in ("a", "b"):
+        steps = [Length(60), JsonlWriter(f"{tmp_path}/kept")]
+        launch(tmp_path, JsonlReader(str(source)), *steps, logs=logs)
+    found, kept = make_report(str(tmp_path)), sum(not judge(p["text"], 60) for p in pages)
+    (warning,) = found.warnings
+    assert warning.startswith("Several stages write into kept: a, b.")
+    tile = re.search('<li class="is-kept">.*?</li>', shown := render(found), re.DOTALL)[0]
+    assert f"<b>{2 * kept}</b> documents kept" in tile and "%" not in tile
+    shares = [float(share.replace(",", "")) for share in re.findall(r"([\d,.]+)%</small>", shown)]
+    assert shares and max(shares) <= 100
+    launch(
+        tmp_path / "one", JsonlReader(str(source)), *steps[:1], JsonlWriter(f"{tmp_path}/one/kept")
+    )
+    tile = re.search(
+        '<li class="is-kept">.*?</li>', render(make_report(f"{tmp_path}/one")), re.DOTALL
+    )
+    assert f"{100 * kept / len(pages):.1f}".removesuffix(".0") + "%" in tile[0]
+
+
+class Untimed(PipelineStep):
+    """Passes documents on, and tracks nothing."""
+
+    name = "Untimed"
+
+    def run(self, data, rank: int = 0, world_size: int = 1):
+        for document in data:
+            self.stat_update("seen")
+            yield document
+
+
+def test_steps_without_a_time_are_not_measured(source, tmp_path):
+    steps = [unchanged, Untimed(), JsonlWriter(f"{tmp_path}/kept")]
+    launch(tmp_path, JsonlReader(str(source)), *steps)
+    found = make_report(str(tmp_path))
+    assert [step.seconds is None for step in found.stages[0].steps] == [False, True, True, False]
+    shown = render(found)
+    assert "Not measured: <bdi>unchanged</bdi>, <bdi>Untimed</bdi>." in shown
+    assert "of computing measured, all tasks together" in shown
+    chart = re.search("<svg [^>]*steps-title.*?</svg>", shown, re.DOTALL)[0]
+    assert "JsonlReader" in chart and "Untimed" not in chart and "unchanged" not in chart
+
+
+def test_charts_are_of_those_that_have_a_value(source, pages, tmp_path):
+    """Domains of a few documents are no chart; without dropped texts there is no legend of them."""
+    metadata = [{"language": "en"}, {}, {}, {}]
+    some = [
+        p | {"metadata": metadata[n % 4] | ({"url": "https://a.example"} if n < 30 else {})}
+        for n, p in enumerate(pages)
+    ]
+    write(tmp_path / "in", some, 1)
+    launch(
+        tmp_path,
+        JsonlReader(f"{tmp_path}/in", default_metadata=None),
+        Length(),
+        JsonlWriter(f"{tmp_path}/kept"),
+    )
+    found = make_report(str(tmp_path))
+    kept = [page for page in some if not judge(page["text"])]
+    having = {key: sum(key in page["metadata"] for page in kept) for key in ("language", "url")}
+    assert 0 < having["url"] < len(kept) / 10 < having["language"]
+    assert [(one.title, one.about) for one in found.distributions] == [
+        ("Characters of a document", "There are none of dropped documents."),
+        (
+            "Language",
+            f"{having['language']} of {len(kept)} documents have one. There are none of dropped "
+            "documents.",
+        ),
+    ]
+    section = re.search('<section id="spread".*?</section>', render(found), re.DOTALL)[0]
+    legends = re.findall("<text [^>]*>(kept|dropped)</text>", section)
+    assert legends == ["kept", "kept"]
+
+
+def test_how_many_of_a_cluster_are_shown():
+    def show(size: int | None) -> str:
+        text = Text("a", "one text", 8, "kept/0.jsonl line 1", {})
+        clusters = [Cluster("exact", [text], text, size=size)]
+        return render(Report("run", "run", [], [], [], clusters, [], []))
+
+    assert "2 of 4 documents of this cluster shown" in show(4)
+    assert "2 documents in the cluster" in show(2)
+    assert "in the cluster" not in show(None) and "of this cluster" not in show(None)
 
 
 def text_of(doc) -> str:

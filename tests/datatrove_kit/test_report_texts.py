@@ -150,7 +150,12 @@ SHARES = {
 # Rules without a share, and what the note says.
 RULES = [
     ("gopher_short_doc", quality(min_doc_words=5), "Three words -- here … !", "3 words"),
-    ("gopher_long_doc", quality(max_doc_words=3), "Four words are here", "More than 3 words"),
+    (
+        "gopher_long_doc",
+        quality(max_doc_words=3),
+        "Four words are here",
+        "4 words without punctuation, at most 3",
+    ),
     (
         "gopher_below_avg_threshold",
         quality(min_avg_word_length=3),
@@ -435,6 +440,46 @@ def test_what_is_not_known_is_not_marked():
     assert mark("domain", "text", settings(URLFilter(use_integrated_lists=False))) == ([], "")
     marks, note = mark("top_2_gram", "ein Text", step | {"language": "no-such-language"})
     assert not marks and "not installed" in note
+
+
+@pytest.mark.parametrize("reason", SHARES)
+def test_a_share_that_passes_is_not_what_made_a_text_fall(reason):
+    """As of a filter of the user's own that has the same reason."""
+    make, limit, text = SHARES[reason]
+    text, _ = bracketed(text)
+    share = note_share(mark(reason, text, settings(make(limit)))[1])
+    at_most = not falls_by(make(2 * share), text)
+    passing = make(share * (1.01 if at_most else 0.99))
+    assert falls_by(passing, text) is None
+    assert mark(reason, text, settings(passing)) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("reason", "step", "metadata"),
+    [
+        ("gopher_short_doc", GopherQualityFilter(), {}),
+        ("gopher_long_doc", GopherQualityFilter(), {}),
+        ("gopher_below_avg_threshold", GopherQualityFilter(), {}),
+        ("gopher_above_avg_threshold", GopherQualityFilter(), {}),
+        ("gopher_enough_stop_words", GopherQualityFilter(), {}),
+        ("too_few_sentences", C4QualityFilter(), {}),
+        ("lorem_ipsum", C4QualityFilter(), {}),
+        ("< 3 paragraphs", C4ParagraphFilter(), {}),
+        ("", LanguageFilter("en"), {"language": "en", "language_score": 0.9}),
+        ("hard_blacklisted", URLFilter(use_integrated_lists=False), {"url": "https://a.example"}),
+        (
+            "soft_blacklisted",
+            URLFilter(soft_banned_words=["tea", "cup"], use_integrated_lists=False),
+            {"url": "https://a.example/tea"},
+        ),
+    ],
+)
+def test_a_rule_that_passes_is_not_what_made_a_text_fall(reason, step, metadata):
+    line = "The boats that have left the harbour with the ferry are to be back for the evening. "
+    text = "\n".join([line * 3] * 5)
+    if not metadata:
+        assert step.filter(Document(text, "id")) is True
+    assert mark(reason, text, settings(step), metadata) == ([], "")
 
 
 # ---- duplicates ----------------------------------------------------------------------------------
