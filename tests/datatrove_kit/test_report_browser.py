@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.filters import GopherRepetitionFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from datatrove_kit.report import write_report
@@ -21,6 +23,7 @@ from datatrove_kit.report.model import (
     Cluster,
     Comparison,
     Distribution,
+    Failure,
     Mark,
     Moved,
     Pile,
@@ -184,6 +187,7 @@ def sample() -> Report:
             Step("JsonlWriter", "writer", 2.1, folder="kept"),
         ],
         times=[Task(rank, 400 / (rank + 2) ** 0.7, "CC-MAIN-00007.warc.gz") for rank in range(23)],
+        failed=[Failure(23, HOSTILE["handlers"], "logs/logs/task_00023.log")],
     )
     changed = PROSE.replace("Nine pupils", "Eleven apprentices").replace(" in protest", "")
     return Report(
@@ -251,6 +255,7 @@ def sample() -> Report:
         ),
         read=4702,
         facts=[("finished", "2026-11-26 14:02 UTC"), ("DataTrove", "0.10.1")],
+        warnings=["logs: 23 of 24 tasks complete", HOSTILE["iframe"]],
     )
 
 
@@ -380,14 +385,17 @@ def test_the_policy_stops_what_would_get_through(browser, address):
     page.close()
 
 
+def texts_of(report: Report) -> int:
+    piles = [pile for stage in report.stages for step in stage.steps for pile in step.piles]
+    texts = sum(len(pile.texts) for pile in piles) + len(report.kept[0][1].texts)
+    clusters = sum(len(c.removed) + bool(c.kept) for c in report.clusters)
+    return texts + clusters + len(report.tokens) + 3  # that moved
+
+
 def test_texts_without_javascript(visit):
     page = visit(javascript=False)
     cards = page.locator(".card:has(.body)")
-    report = sample()
-    piles = [pile for stage in report.stages for step in stage.steps for pile in step.piles]
-    texts = sum(len(pile.texts) for pile in piles) + len(report.kept[0][1].texts)
-    texts += sum(len(c.removed) + bool(c.kept) for c in report.clusters) + len(report.tokens) + 3
-    assert cards.count() == texts
+    assert cards.count() == texts_of(sample())
     assert all(card.is_visible() for card in cards.all())
     assert not page.locator("#search").is_visible()
     page.get_by_role("link", name="duplicated_5_n_grams").first.click()
@@ -451,13 +459,13 @@ def test_search(visit):
     bodies = cards.locator(".body").all_inner_texts()
     # Two kept ones, the one under the awkward reason, and a cluster of two.
     assert len(bodies) == 5 and all("Ilse Brandt" in body for body in bodies)
-    assert page.locator("#found").inner_text().startswith("4 of ")
-    search.press("Enter")
-    assert cards.first.bounding_box()["y"] < 900
+    drawn = texts_of(sample())
+    assert page.locator("#found").inner_text().startswith(f"5 of the {drawn} drawn texts.")
     search.fill("فلج القرية")
     assert cards.locator(".id").all_inner_texts() == ["language-ar"]
     search.fill(".*")
     assert cards.count() == 0
+    assert page.locator("#found").inner_text().startswith(f"No hit in the {drawn} drawn texts.")
     search.fill("example.org/mill-2")  # in the metadata
     assert cards.locator(".id").all_inner_texts() == ["mill-2"]
     assert cards.locator("dd").first.is_visible()
@@ -465,6 +473,63 @@ def test_search(visit):
     assert page.evaluate(lit) == ["example.org/mill-2"]
     search.press("Escape")
     assert search.input_value() == "" and page.locator(".pile:visible").count() == 1
+    assert page.locator("details[open]").count() == 0
+
+
+#: The hit that the search went to: its card's id, and whether a reader sees the words.
+HERE = """() => {
+    const [hit] = CSS.highlights.get("here") ?? [];
+    if (!hit) return null;
+    const { x, y, width, height } = hit.getBoundingClientRect();
+    const seen = document.elementFromPoint(x + width / 2, y + height / 2);
+    const card = hit.startContainer.parentElement.closest(".card");
+    return [card.querySelector(".id").textContent, seen?.contains(hit.startContainer) ?? false];
+}"""
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_enter_goes_from_hit_to_hit_and_escape_returns(visit, width):
+    page = visit(width=width)
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)  # what waits for a pause, waits
+    found, focused = page.locator("#found"), "document.activeElement.id"
+    page.keyboard.press("/")
+    page.keyboard.type("swallows")
+    ids = page.locator(".card:visible .id").all_inner_texts()
+    assert len(ids) == 5 and page.evaluate(HERE) is None
+    for number, name in enumerate([*ids, ids[0]]):
+        page.keyboard.press("Enter")
+        assert page.evaluate(HERE) == [name, True]
+        assert f"this is number {number % 5 + 1}. Enter shows the next" in found.inner_text()
+        assert page.evaluate(focused) == "search"
+        assert 0 <= page.locator("#search").bounding_box()["y"] < 100
+    page.keyboard.press("Escape")
+    assert page.evaluate("scrollY") == 0 and found.inner_text() == ""
+
+    page.locator(".list").get_by_role("link", name="top_4_gram").click()
+    place = page.evaluate("scrollY")
+    page.keyboard.press("/")
+    page.keyboard.type("bim")  # at the end of a text that scrolls in its box
+    page.keyboard.press("Enter")
+    assert page.evaluate(HERE) == ["again", True]
+    page.keyboard.press("Escape")
+    assert place and page.evaluate("scrollY") == place
+    assert page.evaluate(focused) == "pile-4-title"
+
+
+def test_a_pause_in_typing_shows_the_first_hit(visit):
+    page = visit()
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    page.keyboard.press("/")
+    page.keyboard.type("swallows")
+    first, second = page.locator(".card:visible .id").all_inner_texts()[:2]
+    assert page.evaluate(HERE) is None
+    page.clock.run_for(5000)
+    assert page.evaluate(HERE) == [first, True]
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.press("Enter")
+    assert page.evaluate(HERE) == [second, True]
 
 
 def test_copy_id(visit):
@@ -506,7 +571,86 @@ def test_keyboard_alone(visit):
     assert page.locator(".pile:visible").get_attribute("id") == "pile-4"
     page.keyboard.press("/")
     page.keyboard.type("swallows")
-    assert page.locator("#found").inner_text().startswith("4 of")
+    assert page.locator("#found").inner_text().startswith("5 of")
+
+
+def test_arrows_turn_the_texts_in_view(visit):
+    page = visit()
+    texts, clusters = page.locator("#texts .place:visible"), page.locator("#duplicates .place")
+    page.evaluate("document.getElementById('texts').scrollIntoView()")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert texts.inner_text() == "Text 2 of 5"
+    page.evaluate("document.getElementById('duplicates').scrollIntoView()")
+    page.keyboard.press("ArrowRight")
+    assert clusters.inner_text() == "Cluster 2 of 3" and texts.inner_text() == "Text 2 of 5"
+    page.locator("#search").focus()
+    page.keyboard.press("ArrowRight")
+    assert clusters.inner_text() == "Cluster 2 of 3"
+    page.locator("#pile-2 h3").focus()
+    page.keyboard.press("ArrowRight")
+    assert clusters.inner_text() == "Cluster 2 of 3" and texts.inner_text() == "Text 3 of 5"
+
+
+def test_first_and_last_reason(visit):
+    page = visit()
+    chosen = page.locator(".list [aria-current]")
+    chosen.focus()
+    page.keyboard.press("End")
+    assert chosen.inner_text().split() == ["kept", "2,763"]
+    assert page.evaluate("document.activeElement.hash") == "#pile-8"
+    page.keyboard.press("Home")
+    assert chosen.inner_text().split() == ["no", "text", "151"]
+    assert page.locator(".pile:visible").get_attribute("id") == "pile-1"
+
+
+@pytest.mark.parametrize("width", [360, 700, 900])
+def test_tables_are_seen_whole(visit, width):
+    page = visit(width=width)
+    cells = page.locator("tbody th, tbody td")
+    assert cells.count() == 6 + 2 * 3 + 2 * 4
+    for cell in cells.all():
+        box = cell.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width, cell.inner_text()
+    lines = """cell => {
+        const range = new Range();
+        range.selectNodeContents(cell);
+        return new Set([...range.getClientRects()].map(({ top }) => top)).size;
+    }"""
+    for name in ("GopherRepetitionFilter", "LanguageFilter"):
+        heading = page.locator("#runs").get_by_role("rowheader", name=name, exact=True)
+        assert heading.evaluate(lines) == 1
+    label = "cell => getComputedStyle(cell, '::before').content"
+    change = page.locator("td").filter(has_text="+136")
+    assert change.evaluate(label) == ('"Change"' if width < 900 else "none")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_list_that_goes_on_says_so(visit, dark):
+    page = visit(width=360, dark=dark)
+    reasons = page.locator(".list")
+
+    def edges() -> list[tuple[int, int, int]]:
+        """The ground of the list near its upper and near its lower edge."""
+        picture = Image.open(io.BytesIO(reasons.screenshot())).convert("RGB")
+        rows = (picture.crop((20, y, picture.width - 20, y + 1)) for y in (3, picture.height - 4))
+        return [max(row.getcolors())[1] for row in rows]
+
+    ground, shadow = edges()
+    assert shadow != ground
+    reasons.evaluate("list => list.scrollTo(0, list.scrollHeight)")
+    shadow, lower = edges()
+    assert shadow != ground and lower == ground
+
+
+def test_a_long_reason_is_a_short_heading(visit):
+    page = visit("#pile-7", width=360)
+    reason = page.locator("#pile-7 h3 > bdi")
+    assert reason.text_content() == HOSTILE["handlers"]
+    height = "element => element.clientHeight / parseFloat(getComputedStyle(element).lineHeight)"
+    assert round(reason.evaluate(height)) == 3
+    assert reason.evaluate("element => element.scrollHeight > element.clientHeight")
 
 
 @pytest.mark.parametrize("javascript", [True, False])
@@ -586,6 +730,8 @@ def test_structure(visit):
     for name in ("Sections", "Reasons"):
         assert page.get_by_role("navigation", name=name).count() == 1
     chart = page.get_by_role("img", name="Characters of a document")
+    ticks = chart.locator("text").all_text_contents()
+    assert [ticks[0], ticks[7]] == ["100", "13k"]  # both ends of the axis; its last bin is full
     assert "800: 27.43%" in chart.locator("desc").text_content()  # 31 of 113
     assert page.get_by_role("img", name="3,798 in, 1,032 dropped, 2,766 kept").count() == 1
 
@@ -620,7 +766,7 @@ def test_marks_and_tokens(visit):
 def test_differences_of_duplicates(visit):
     page = visit(javascript=False)
     cluster = page.locator(".cluster").first
-    assert "14 documents in the cluster, 86.1% of the first one" in cluster.inner_text()
+    assert "2 of 14 documents of this cluster shown, 86.1% of the first one" in cluster.inner_text()
     sides = [card.locator(".only").all_text_contents() for card in cluster.locator(".card").all()]
     assert [" / ".join(side) for side in sides] == [
         "Nine pupils / gutter in protest.",
@@ -636,7 +782,7 @@ def test_numbers_of_the_run_and_of_two_runs(visit):
     page = visit(javascript=False)
     tiles = " ".join(page.locator(".tiles").inner_text().split())
     assert tiles.startswith("4,702 documents read 2,763 documents kept, 58.8% 1,032 dropped by")
-    assert page.get_by_role("heading", name="Newly kept 1 of 137 shown").count() == 1
+    assert page.get_by_role("heading", name="Newly kept 1 shown of the 137 that").count() == 1
     row = page.get_by_role("row").filter(has_text="CC-MAIN-00007.warc.gz").inner_text()
     assert row.split()[-7:] == ["4", "min", "6", "s", "task", "0:", "CC-MAIN-00007.warc.gz"]
 

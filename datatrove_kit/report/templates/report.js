@@ -7,13 +7,16 @@ const links = all(".list a");
 const piles = all(".pile");
 const lists = all("[data-pager]").map((root) => ({ root, items: all("[data-item]", root), at: 0 }));
 const listOf = (root) => lists.find((list) => list.root === root);
-const words = new Map(
-  lists.flatMap((list) => list.items).map((item) => [
-    item, all("[data-find]", item).map((part) => part.textContent).join("\n"),
-  ]),
-);
+const cards = all("article.card").map((card) => ({
+  card, parts: all("[data-find]", card).map((part) => ({ part, words: part.textContent })),
+}));
+const many = cards.length.toLocaleString("en");
 let chosen = piles.find((pile) => pile.querySelector("[data-item]")) ?? piles[0];
-let hits = [];
+let hits = []; // cards, each with its parts that have the words
+let here = -1; // of the hits
+let before = { focus: null, y: 0 }; // the search
+let pause = 0;
+let opened = []; // details with the only hit of their card
 let seen = new Set();
 
 function wanted() {
@@ -45,17 +48,47 @@ function ranges(part, pattern, most) {
 
 // More would make a browser slow.
 const LIT = 500;
+// Milliseconds without a key, after which the first hit comes into view.
+const PAUSE = 700;
 
 function light(pattern) {
   if (!window.Highlight || !CSS.highlights) return;
   const lit = [];
-  for (const part of pattern ? hits.flatMap((item) => all("[data-find]", item)) : []) {
+  for (const part of pattern ? hits.flatMap(({ parts }) => parts) : []) {
     if (lit.length >= LIT) break;
-    const here = ranges(part, pattern, LIT - lit.length);
-    if (here.length && part.closest("details")) part.closest("details").open = true;
-    lit.push(...here);
+    lit.push(...ranges(part, pattern, LIT - lit.length));
   }
   CSS.highlights.set("found", new Highlight(...lit));
+  CSS.highlights.delete("here");
+}
+
+// To the next hit; the focus stays where it is.
+function go() {
+  clearTimeout(pause);
+  if (!hits.length) return;
+  here = (here + 1) % hits.length;
+  const part = hits[here].parts[0];
+  const [range] = ranges(part, wanted(), 1);
+  const top = () => range.getBoundingClientRect().top;
+  part.scrollTop += top() - part.getBoundingClientRect().top - part.clientHeight / 2;
+  scrollBy(0, top() - innerHeight / 2);
+  if (window.Highlight && CSS.highlights) CSS.highlights.set("here", new Highlight(range));
+  tell();
+}
+
+function tell() {
+  const count = hits.length.toLocaleString("en");
+  const at = here < 0 ? "" : `, this is number ${here + 1}`;
+  const next = hits.length > 1 || here < 0 ? `Enter shows the ${here < 0 ? "first" : "next"}, ` : "";
+  document.getElementById("found").textContent = !wanted() ? "" : hits.length
+    ? `${count} of the ${many} drawn texts${at}. ${next}Escape returns.`
+    : `No hit in the ${many} drawn texts. The page has only these, not every document of the run.`;
+}
+
+function leave() {
+  search.value = "";
+  draw();
+  scrollTo(0, before.y);
 }
 
 // A long text scrolls in a box of its own: to what is marked in it.
@@ -68,12 +101,21 @@ function reveal(body) {
 
 function draw() {
   const pattern = wanted();
+  clearTimeout(pause);
   hits = [];
+  here = -1;
+  for (const details of opened) details.open = false;
+  opened = [];
+  for (const { card, parts } of pattern ? cards : []) {
+    const found = parts.filter(({ words }) => words.search(pattern) >= 0).map(({ part }) => part);
+    if (found.length) hits.push({ card, parts: found });
+    const details = found[0]?.closest("details:not([open])");
+    if (details) opened.push(details);
+  }
+  for (const details of opened) details.open = true;
   for (const { root, items, at } of lists) {
     items.forEach((item, place) => {
-      const found = pattern && words.get(item).search(pattern) >= 0;
-      item.hidden = pattern ? !found : place !== at;
-      if (found) hits.push(item);
+      item.hidden = pattern ? !hits.some(({ card }) => item.contains(card)) : place !== at;
     });
     if (piles.includes(root)) {
       root.hidden = pattern ? items.every((item) => item.hidden) : root !== chosen;
@@ -89,8 +131,8 @@ function draw() {
     const current = !pattern && chosen && link.hash === `#${chosen.id}`;
     current ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
   }
-  document.getElementById("found").textContent = pattern ? `${hits.length} of ${words.size}` : "";
   light(pattern);
+  tell();
   if (pattern) return;
   const now = new Set(all("[data-item] .body").filter((body) => body.checkVisibility()));
   for (const body of now) if (!seen.has(body)) reveal(body);
@@ -139,32 +181,44 @@ document.addEventListener("click", (event) => {
   else if (button?.dataset.id !== undefined) copy(button);
 });
 
+// The list whose texts the arrows turn: where the focus is, else what fills most of the window.
+function inView(target) {
+  const height = ({ root }) => {
+    const { top, bottom } = root.getBoundingClientRect();
+    return Math.min(bottom, innerHeight) - Math.max(top, 0);
+  };
+  const seen = lists.filter((list) => list.items.length > 1 && height(list) > 0);
+  const most = seen.reduce((best, list) => (best && height(best) >= height(list) ? best : list), null);
+  return seen.find(({ root }) => root.contains(target)) ?? most;
+}
+
 document.addEventListener("keydown", (event) => {
   const { key, target } = event;
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (target === search) {
-    if (key === "Escape") {
-      search.value = "";
-      draw();
-    }
-    return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (key === "Escape" && (search.value || target === search)) {
+    // A browser would empty the field by itself, and stay where it is.
+    event.preventDefault();
+    leave();
+    before.focus ? before.focus.focus({ preventScroll: true }) : search.blur();
   }
+  if (target === search) return;
   const sideways = { ArrowLeft: -1, ArrowRight: 1 }[key];
-  const upright = { ArrowUp: -1, ArrowDown: 1 }[key];
+  const at = links.indexOf(target);
+  const place = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: links.length - 1 }[key];
   if (key === "/") {
     event.preventDefault();
-    search.focus();
+    search.focus({ preventScroll: true }); // the field stays on top
     search.select();
   } else if (sideways) {
-    const middle = ({ root }) => {
-      const { top, bottom } = root.getBoundingClientRect();
-      return top < innerHeight / 2 && bottom > innerHeight / 2;
-    };
-    const list = listOf(target.closest("[data-pager]")) ?? lists.find(middle);
-    if (list) turn(list, sideways);
-  } else if (upright && links.includes(target)) {
+    const wide = target.closest(".scroll");
+    if (wide && wide.scrollWidth > wide.clientWidth) return;
+    const list = inView(target);
+    if (!list) return;
     event.preventDefault();
-    const link = links[links.indexOf(target) + upright];
+    turn(list, sideways);
+  } else if (place !== undefined && at >= 0) {
+    event.preventDefault();
+    const link = links[place];
     if (!link) return;
     link.focus();
     history.replaceState(null, "", link.hash);
@@ -172,15 +226,17 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-let next = -1;
 search.form.addEventListener("submit", (event) => {
   event.preventDefault();
-  next = (next + 1) % (hits.length || 1);
-  hits[next]?.scrollIntoView({ block: "center" });
+  go();
+});
+search.addEventListener("focus", (event) => {
+  if (!search.value) before = { focus: event.relatedTarget, y: scrollY };
 });
 search.addEventListener("input", () => {
-  next = -1;
+  if (!search.value) return leave();
   draw();
+  pause = setTimeout(go, PAUSE);
 });
 addEventListener("hashchange", () => choose(location.hash, true));
 draw();
