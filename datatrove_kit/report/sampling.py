@@ -39,6 +39,7 @@ BARS = 10
 #: Folders of duplicates, the largest, documents of each, and texts that are shown in tokens.
 CLUSTER_FOLDERS, CLUSTERS, TOKENIZED = 4, 10, 3
 TITLES = ("Characters of a document", "Language", "Domain")
+SIDES = ("kept", "dropped")
 #: Share of the documents that must have a value, for a chart.
 LEAST_SHARE = 0.1
 
@@ -401,8 +402,8 @@ def _distributions(reader: Reader, *sides: Counter) -> Iterator[Distribution]:
         if valued < reader.documents:
             about.append(f"{valued:,} of {several(reader.documents, 'document')} have one.")
         about += [
-            f"There are none of {side} documents."
-            for side, count in zip(("kept", "dropped"), counts, strict=True)
+            f"The chart is of {there} documents alone: no {side} one with a value was found."
+            for side, there, count in zip(SIDES, SIDES[::-1], counts, strict=True)
             if not count
         ]
         kind = "histogram" if title == TITLES[0] else "bars"
