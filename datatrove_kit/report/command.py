@@ -55,7 +55,8 @@ def write_report(
     finally:
         with suppress(OSError):
             part.unlink()
-    for warning in report.warnings:
+    compared = report.comparison.warnings if report.comparison else []
+    for warning in [*report.warnings, *compared]:
         print(f"warning: {warning}", file=sys.stderr)
     return page
 

@@ -35,7 +35,8 @@ def compare(run: Run, other: Run, name: str, seed: int) -> Comparison:
     """
     ours, theirs = _fates(run, seed), _fates(other, seed)
     before, after = ours.fates, theirs.fates
-    warnings = [*ours.warnings("first"), *theirs.warnings("second")]
+    warnings = [f"The second run: {said}" for said in other.warnings]
+    warnings += [*ours.warnings("first"), *theirs.warnings("second")]
     for mine, others in ((ours, theirs), (theirs, ours)):
         gone = others.fates.keys() - mine.fates.keys() - mine.repeated
         if 0 < len(gone) <= (run if mine is ours else other).unwritten and mine.complete:

@@ -137,7 +137,7 @@ class Comparison:
     #: how many moved in all, of which the lists show some: by "kept", "dropped", "changed"
     moved: dict[str, int] = field(default_factory=dict)
     complete: bool = False  # whether both runs were read to their end
-    warnings: list[str] = field(default_factory=list)  # which documents cannot be followed, and why
+    warnings: list[str] = field(default_factory=list)  # of the second run and its ids
 
 
 @dataclass

@@ -242,6 +242,7 @@ def test_of_a_run_that_failed_and_was_resumed(source, pages, tmp_path):
     (failure,) = stage.failed
     assert failure == Failure(1, "ValueError: stopped", "logs/logs/task_00001.log")
     assert "stopped" in (out / failure.log).read_text()
+    assert make_report(str(out), str(out)).comparison.warnings[0] == f"The second run: {said}"
     shown = render(failed)
     assert (
         shown.index(said) < shown.index("logs/logs/task_00001.log") < shown.index('class="tiles"')
