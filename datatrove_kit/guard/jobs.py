@@ -15,6 +15,7 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from unittest.mock import patch
 
@@ -93,12 +94,8 @@ class Stage:
 
         ``ended`` are the states that Slurm gives to jobs, as of ``outcomes``.
         """
-        started = folder / self.logs / "ranks_to_run.json"
         own = folder / self.logs / f"logs/task_{rank:05d}.log"
-        # A job that ended before it could start the task leaves the log of the try before.
-        late = started.stat().st_mtime if started.exists() else 0
-        fresh = own.exists() and own.stat().st_mtime >= late
-        if fresh and (errors := EXCEPTION.findall(own.read_text(errors="replace"))):
+        if own.exists() and (errors := EXCEPTION.findall(own.read_text(errors="replace"))):
             return errors[-1], own
         log = self.slurm_log(folder, rank)
         text = log.read_text(errors="replace") if log.is_file() else ""
@@ -106,7 +103,7 @@ class Stage:
         state = ended.get(self.elements.get(f"{rank}", ""), "")
         state = "" if state in ("FAILED", "COMPLETED", "RUNNING") else state
         why = ": ".join(filter(None, (state, said))) or "it left no message"
-        return why, log if text or not fresh else own
+        return why, log if text or not own.exists() else own
 
     def slurm_log(self, folder: Path, rank: int) -> Path:
         """What Slurm has logged of the job of a rank; the folder if it was in none."""
@@ -196,7 +193,8 @@ def preflight(stages: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
             words = f"Slurm would not run the stage {stage.job_name}: {error}{ARGUMENTS}"
             raise KitError(words) from None
     # Stages mostly share their environment; each one is tried once.
-    for stage in {(s.partition, _activation(s)): s for s in stages}.values():
+    which = attrgetter("partition", "env_command", "venv_path", "condaenv")
+    for stage in {which(stage): stage for stage in stages}.values():
         _try_on_a_node(stage, folder.resolve())
 
 
@@ -204,22 +202,16 @@ def _options(arguments: dict) -> list[str]:
     return [f"--{name}={value}".rstrip("=") for name, value in arguments.items()]
 
 
-def _activation(stage: SlurmPipelineExecutor) -> str:
-    """What a job of the stage runs first; here it ends the job if it fails."""
-    stage = copy(stage)
-    if stage.env_command or not stage.condaenv:
+def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
+    if stage.env_command or not stage.condaenv:  # here it ends the job if it fails
         first = stage.env_command or (f"source {stage.venv_path}" if stage.venv_path else "true")
         stage.env_command = f"{{ {first}\n}} || exit 1"
-    return stage.get_launch_file_contents({}, "set +x")
-
-
-def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
     where = {name: value for name, value in stage.get_sbatch_args().items() if name in WHERE}
     words = ["srun", *_options(where), "--ntasks=1", "--time=00:02:00"]
     words += [f"--immediate={CHECK_SECONDS}", "--job-name=preflight", "bash", "-c"]
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-from-a-node") as probe:
-        script = f"{_activation(stage)}\n"
-        if stage.condaenv and not stage.env_command:  # its activation tells nothing
+        script = stage.get_launch_file_contents({}, "set +x") + "\n"
+        if not stage.env_command:  # the activation of conda tells nothing
             script += f'test "${{CONDA_DEFAULT_ENV##*/}}" = {Path(stage.condaenv).name}\n'
         script += shlex.join(["python", "-c", CHECK, NEEDED, probe.name])
         try:
@@ -260,6 +252,8 @@ def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str
         try:
             for stage, executor in zip(stages, executors, strict=True):
                 ranks = executor.get_incomplete_ranks()
+                for rank in ranks:  # a job may end before its tasks start, with logs of their own
+                    Path(executor.logging_dir.path, f"logs/task_{rank:05d}.log").unlink(True)
                 executor.launch_job()
                 most = executor.max_array_size if executor.max_array_size > 0 else len(ranks)
                 for place, rank in enumerate(ranks):

@@ -224,10 +224,7 @@ class _Run:
             if not (there.is_local() and Path(there.path).is_relative_to(self.top))
         }
         if others := {*before} - {*outside}:
-            raise KitError(
-                f"the run in {self.folder} wrote to {min(others)}, and this one does not: give it "
-                "a folder of its own."
-            )
+            raise KitError(f"the run in {self.folder} wrote to {min(others)}: take another folder.")
         for address, there in outside.items():
             try:
                 files = there.find("") if there.exists("") else []

@@ -47,10 +47,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = InterProcessLock(folder / LOCK)
     if not lock.acquire(blocking=False):
-        raise KitError(
-            f"another run is at work in {folder} ({(folder / LOCK).read_text().strip()}): wait for "
-            "its end, stop it, or choose another folder."
-        )
+        who = (folder / LOCK).read_text().strip()
+        raise KitError(f"another run is at work in {folder} ({who}): wait for its end, or stop it.")
     try:
         # By the lock's own handle: closing another one of the same file would free the lock.
         lock.lockfile.truncate(0)
@@ -138,8 +136,7 @@ def read_back(folder: DataFolder, name: str) -> dict[str, int]:
 
 def readers_of(executor: PipelineExecutor) -> list[tuple[int, BaseDiskReader]]:
     """The steps that read files, with their numbers; the first step is number 1."""
-    steps = enumerate(executor.pipeline, 1)
-    return [(number, step) for number, step in steps if isinstance(step, BaseDiskReader)]
+    return [(n, s) for n, s in enumerate(executor.pipeline, 1) if isinstance(s, BaseDiskReader)]
 
 
 def _writing(executor: PipelineExecutor) -> list[PipelineStep]:

@@ -120,9 +120,9 @@ def characters(content: bytes, content_type: str | None = None) -> str:
     if clean > CHANCE:
         return text
     charset = charset or encoding.http_content_type_encoding(content_type)
-    if not charset and (charset := encoding.html_body_declared_encoding(content)):
-        # A meta element that can be read is in none of these (HTML standard, 13.2.3.3).
-        charset = re.sub("^utf-(16|32).*", "utf-8", charset)
+    charset = charset or encoding.html_body_declared_encoding(content)
+    if str(charset)[:6] in ("utf-16", "utf-32") and b"\0" not in content:  # which is said wrongly
+        charset = "utf-8"
     if clean and (charset not in EAST_ASIAN or max(text) > "\u07ff"):
         return text
     if charset in (None, "utf-8") and lost > len(re.findall(r"[^\x00-\x7f\ufffd]", text)):

@@ -138,11 +138,11 @@ class Tolerant(BaseDiskReader):
         """The document of a record, or None if it is skipped or rejected."""
         try:
             document = self._document(record, filepath)
-            for remark in record.noticed:
-                self._count("noticed", remark)
+            self.account["noticed"].update(record.noticed)
             return document
         except NoPage as error:
-            return self._count("skipped", str(error))
+            self.account["skipped"][str(error)] += 1
+            return None
         except Exception as error:  # also of an adapter
             is_ours = isinstance(error, Unfit)
             reason = str(error) if is_ours else f"{type(error).__name__} in its conversion"
@@ -150,26 +150,22 @@ class Tolerant(BaseDiskReader):
         if self.rejected:
             line = as_line({"file": filepath, **record.place, "reason": reason}, record.raw)
             self.rejects.write(f"{self.rank:05d}.jsonl", line)
-        return self._count("rejected", reason)
-
-    def _count(self, what: str, reason: str) -> None:
-        self.account[what][reason] += 1
-        self.stat_update(f"{what}_{reason}")
+        self.account["rejected"][reason] += 1
+        return None
 
     def _document(self, record: Record, filepath: str) -> Document:
         """The document of a record, as writers and other steps can take it; or raise Unfit."""
         if record.fault:
             raise record.fault
-        convert, data = super().get_document_from_dict, self.load(record)
-        if not isinstance(data, dict):
+        if not isinstance(data := self.load(record), dict):
             raise Unfit("not an object")
-        try:
-            document = convert(dict(data), filepath, record.number)
-        except TypeError:
-            if "media" not in data:
-                raise
-            data["input_media"] = data.pop("media")  # of another meaning
-            document = convert(dict(data), filepath, record.number)
+        media = data.get("media") or []
+        if not isinstance(media, list) or not all(isinstance(one, dict) for one in media):
+            data["input_media"], media = data.pop("media"), []  # of another meaning
+        for one in media:
+            if isinstance(one.get("media_bytes"), str):  # base64, in JSON
+                one["media_bytes"] = base64.decodebytes(one["media_bytes"].encode("ascii"))
+        document = super().get_document_from_dict(dict(data), filepath, record.number)
         if not document or not isinstance(document.text, str):
             raise Unfit("text is not a string" if document else "no text")
         if document.id in (None, ""):
@@ -235,10 +231,6 @@ class TolerantJsonlReader(Tolerant, JsonlReader):
             raise Unfit("not UTF-8" if "UTF-8" in str(error) else "not JSON") from error
         if b"0" * 19 in line.translate(TO_ZEROS):  # orjson makes floats of such integers
             data = json.loads(line, parse_int=lambda n: int(n) if len(n) < 25 else n)
-        media = data.get("media") if isinstance(data, dict) else None
-        for one in media if isinstance(media, list) else ():
-            if isinstance(one, dict) and isinstance(one.get("media_bytes"), str):
-                one["media_bytes"] = base64.decodebytes(one["media_bytes"].encode("ascii"))
         return data
 
 
@@ -408,9 +400,6 @@ def _columns(rows: list[dict]) -> pa.Schema:
     return schema
 
 
-READERS = (TolerantJsonlReader, TolerantParquetReader, TolerantWarcReader)
-
-
 def tolerant(
     pipeline: list[PipelineStep], rejected: str, *, keep_errors: bool = True
 ) -> list[PipelineStep]:
@@ -441,7 +430,8 @@ def tolerant(
             if type(step).run not in (BaseDiskReader.run, Tolerant.run):
                 what = f"{type(step).__name__} has a run() of its own"
                 raise KitError(f"{what}, which would not be called: give it a read_file() only.")
-            same = (r for r in READERS if type(step).read_file is r.__bases__[1].read_file)
+            ours = TolerantJsonlReader, TolerantParquetReader, TolerantWarcReader
+            same = (r for r in ours if type(step).read_file is r.__bases__[1].read_file)
             step = _as(next(same, Tolerant), step)
             step.rejected = rejected if readers == 1 else folder
             step.own, step.needs_url, step.keep_errors = own, needs_url, keep_errors
@@ -464,8 +454,8 @@ def _writer(step: PipelineStep, rejected: str) -> PipelineStep:
 
 def _as(ours: type[PipelineStep], step: PipelineStep) -> PipelineStep:
     """A copy of a step that is one of ours as well."""
-    kind, made = type(step), deepcopy(step)
+    made = deepcopy(step)
     if not isinstance(step, ours):
-        own = type(f"Tolerant{kind.__name__}", (ours, kind), {})
-        made.__class__ = ours if kind in ours.__bases__ else own
+        name, where = f"Tolerant{type(step).__name__}", {"__module__": __name__}
+        made.__class__ = type(name, (ours, type(step)), where)
     return made

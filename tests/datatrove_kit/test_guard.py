@@ -22,6 +22,7 @@ from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.io import get_datafolder
 from datatrove.pipeline.readers import JsonlReader, WarcReader
+from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -587,6 +588,34 @@ def test_a_reader_with_a_run_of_its_own(data, tmp_path):
     with pytest.raises(KitError, match=r"Renaming has a run\(\) of its own"):
         guard.run(made, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Halves(BaseDiskReader):
+    """A reader of somebody's, for files of somebody's format."""
+
+    name = "halves"
+
+    def read_file(self, filepath):
+        for number, line in enumerate(self.data_folder.read_text(filepath).splitlines()):
+            record = json.loads(line)
+            record["text"] = record["text"][::2] if number else ""
+            if document := self.get_document_from_dict(record, filepath, number):
+                yield document
+
+
+def test_a_reader_of_ones_own(data, tmp_path, capsys):
+    """It is accounted for, and its code is part of what a run is made of."""
+    out = tmp_path / "run"
+
+    def made() -> LocalPipelineExecutor:
+        steps = [Halves(str(data)), JsonlWriter(f"{out}/kept")]
+        return LocalPipelineExecutor(steps, 2, 1, logging_dir=f"{out}/logs")
+
+    guard.run(made(), out)
+    assert "3 files, 60 records, 57 read, 3 rejected." in capsys.readouterr().out
+    assert "the code of test_guard.Halves" in json.loads((out / "run.json").read_text())["made of"]
+    ((_, counted),) = guard.run(made(), out, resume=True)
+    assert counted["total"] == 57
 
 
 def test_documents_with_a_remark(tmp_path, capsys):
