@@ -298,7 +298,7 @@ class _StageReader:
         own = [i for i, entry in enumerate(pipeline) if isinstance(entry, dict)]
         if counted and len(own) != len(counted):
             self.findings.append(
-                f"{shown}: executor.json has {len(own)} steps and the statistics have "
+                f"{shown}: executor.json has {several(len(own), 'step')} and the statistics have "
                 f"{len(counted)}. Which belong together cannot be told: its folders are left out."
             )
             return [_step(name, {}, total, time) for name, total, time in counted]
@@ -511,7 +511,11 @@ def _piles(step: Step, total: Counter) -> list[Pile]:
     ]
     if rare := piles[REASONS:]:
         number = sum(pile.documents for pile in rare)
-        rare = [Pile(f"{len(rare)} rarer reasons", number, missing="The page shows none of these.")]
+        rare = [
+            Pile(
+                several(len(rare), "rarer reason"), number, missing="The page shows none of these."
+            )
+        ]
     return piles[:REASONS] + rare
 
 

@@ -250,7 +250,8 @@ def find_clusters(run: Run, seed: int) -> tuple[list[Cluster], list[str]]:
     for output in sorted(folders, key=lambda one: -one.documents)[:CLUSTER_FOLDERS]:
         few = _some(run, output, seed, CLUSTERS)
         reader = Reader(run, seed)
-        kept = (record for one in output.beside or run.kept for record in reader.read(one))
+        beside = output.beside or run.kept
+        kept = (record for one in beside for record in reader.read(one) if record.is_text)
         kind = "exact" if "Exact" in output.steps[0].name else "near"
         found += clusters(few, kept, shown, kind)
         said.append(
@@ -322,8 +323,8 @@ def _look(
         pile.texts = [shown(record, reason, step) for record in found.records()]
         if not pile.texts and pile.documents:
             pile.missing = (
-                f"None of the {looked:,} documents that were looked at in {output.name} is one of "
-                "these."
+                f"None of {several(looked, 'document')} that were looked at in {output.name} is "
+                "one of these."
             )
         if bare:
             pile.note = (
