@@ -30,9 +30,7 @@ from datatrove_kit.guard.fingerprint import label
 RECORD = "run.json"
 EXCEPTION = re.compile(r"^(\w[\w.]*(?:Error|Exception|Exit)[^\n]*)", re.M)
 #: What Slurm's daemon on the node, srun or the shell say of a job that fails.
-SAID = re.compile(
-    r"^(?:\d+: )?(?:slurmstepd|srun)[^:]*: error: (.+)|^(.*(?:No such file|not found).*)", re.M
-)
+SAID = re.compile(r"(?m)^.*(?:slurmstepd|srun)[^:]*: error: (.+)|^(.*(?:No such file|not found).*)")
 #: Reasons for which Slurm lets a job wait and that no waiting ends.
 NEVER = (
     "PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive",
@@ -100,9 +98,9 @@ class Stage:
         log = self.slurm_log(folder, rank)
         text = log.read_text(errors="replace") if log.is_file() else ""
         said = found[found.lastindex] if (found := SAID.search(text)) else ""
-        state = ended.get(self.elements.get(f"{rank}", ""), "")
-        state = "" if state in ("FAILED", "COMPLETED", "RUNNING") else state
-        why = ": ".join(filter(None, (state, said))) or "it left no message"
+        told = ended.get(self.elements.get(f"{rank}", ""), ""), said
+        told = [words for words in told if words not in ("", "FAILED", "COMPLETED", "RUNNING")]
+        why = ": ".join(told) or "it left no message"
         return why, log if text or not own.exists() else own
 
     def slurm_log(self, folder: Path, rank: int) -> Path:
@@ -217,10 +215,9 @@ def _try_on_a_node(stage: SlurmPipelineExecutor, folder: Path) -> None:
         try:
             found = command(*words, script, timeout=2 * CHECK_SECONDS).splitlines()[-1]
         except KitError as error:
-            said = str(error)
-            if not re.search("gave no answer|(?i:unable to allocate.*immediate)", said):
+            if not re.search("gave no answer|(?i:unable to allocate.*immediate)", str(error)):
                 what = "a small job was refused, or failed on a compute node"
-                raise KitError(f"{what}: {said[-500:]}{ARGUMENTS}") from None
+                raise KitError(f"{what}: {str(error)[-500:]}{ARGUMENTS}") from None
             found = "the cluster is busy; folder and environment are not checked"
     print(found, file=sys.stderr)
 

@@ -90,8 +90,8 @@ def counters(executor: PipelineExecutor) -> list[Counter]:
     for task in range(executor.world_size):
         steps = json.loads(executor.logging_dir.read_text(f"stats/{task:05d}.json"))
         for total, step in zip(of_steps, steps, strict=True):
-            for name, value in step["stats"].items():
-                total[name] += value["total"] if isinstance(value, dict) else value
+            found = step["stats"].items()
+            total.update({k: v["total"] if isinstance(v, dict) else v for k, v in found})
     return totals
 
 
@@ -123,8 +123,7 @@ def _validate(stages: Sequence[PipelineExecutor], folder: Path) -> None:
         logs = os.path.realpath(stage.logging_dir.path)
         if not stage.logging_dir.is_local() or label(stage, folder)[0] == ".":
             raise KitError(
-                f"each executor needs a logging folder of its own below {folder}, such as logs or "
-                f"logs/NAME, and {logs} is none: give it as logging_dir."
+                f"each executor needs a logging folder of its own below {folder}: {logs} is none."
             )
         if not stage.skip_completed or getattr(stage, "local_tasks", stage.tasks) != stage.tasks:
             raise KitError("skip_completed=False and local_tasks run a part: leave them out.")
@@ -149,8 +148,7 @@ class _Run:
         if resume and (changed := list(differences(before["made of"], made_of))):
             raise KitError(
                 f"the run in {folder} cannot be resumed, since its tasks would not fit together: "
-                f"{shorten('; '.join(changed), 1000)}. Make it as it was, or start afresh with "
-                "overwrite=True."
+                f"{shorten('; '.join(changed), 1000)}. Make it as it was, or give overwrite=True."
             )
         outside = self._outside(before.get("outside", []))
         self.to_do = not resume or any(stage.get_incomplete_ranks() for stage in stages)
@@ -209,8 +207,7 @@ class _Run:
                     raise KitError(f"{name}: {path} and the run's folder must lie apart.")
                 if not files:
                     raise KitError(f"{name}: {path} holds no input file. Give it another folder.")
-                if left_out:
-                    left = ", ".join(f"{n} ({why})" for n, why in left_out.items())
+                if left := ", ".join(f"{n} ({why})" for n, why in left_out.items()):
                     print(f"not read: {shorten(left, 500)}", file=sys.stderr)
                 yield name, files
             written += output_folders(stage)
@@ -343,14 +340,11 @@ class _Run:
         found[1] += "" if to_end else " (up to the reader's limit)"
         found += [f"{skipped.total()} no pages"] if skipped else []
         found += [f"{rejected.total()} rejected"]
-        found += [f"{number} rejected later: {why}" for why, number in later.items()]
-        found += [f"{number} with {what}" for what, number in noticed.items()]
-        found += [f"{number} lost to {why}" for why, number in lost.items()]
-        print(
-            f"\nThe run is {'not ' if self._damage else ''}whole. Input: {', '.join(found)}. "
-            f"Tasks complete: {sum(stage.world_size for stage in self.stages)}. "
-            f"Files checked: {self._files}."
-        )
+        others = {"rejected later:": later, "with": noticed, "lost to": lost}
+        found += [f"{n} {what} {why}" for what, tally in others.items() for why, n in tally.items()]
+        whole, tasks_ = not self._damage, sum(stage.world_size for stage in self.stages)
+        print(f"\nThe run is {'' if whole else 'not '}whole. Input: {', '.join(found)}.", end=" ")
+        print(f"Tasks complete: {tasks_}. Files checked: {self._files}.")
         self.findings = {"documents": documents, **self._tallies}
         self.findings |= {"damage": self._damage, "input": read}
         if self._damage:

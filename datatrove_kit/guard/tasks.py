@@ -192,10 +192,8 @@ def examine(executor: PipelineExecutor) -> list[dict]:
     """
     logs, outputs = executor.logging_dir, output_folders(executor)
     if missing := executor.get_incomplete_ranks():
-        raise KitError(
-            f"{len(missing)} of {executor.world_size} tasks of {logs.path} did not complete: run "
-            "it again with resume=True."
-        )
+        which = f"{len(missing)} of {executor.world_size} tasks of {logs.path}"
+        raise KitError(f"{which} did not complete: run it again with resume=True.")
     names = [f"{COMPLETIONS}/{rank:05d}" for rank in range(executor.world_size)]
     reports = [json.loads(logs.read_text(name)) for name in names]
     for number, (path, (_, folder)) in enumerate(outputs.items()):

@@ -127,9 +127,8 @@ def characters(content: bytes, content_type: str | None = None) -> str:
         return text
     if charset in (None, "utf-8") and lost > len(re.findall(r"[^\x00-\x7f\ufffd]", text)):
         charset = encoding.resolve_encoding(cchardet.detect(content)["encoding"] or "")
-    charset = "utf-16-le" if charset == "utf-16" else charset or "utf-8"
     with suppress(LookupError, UnicodeError):  # a codec of Python that is no charset
-        text = encoding.to_unicode(content.removeprefix(mark or b""), charset)
+        text = encoding.to_unicode(content.removeprefix(mark or b""), charset or "utf-8")
     if text.count("\ufffd") * 4 > len(text):
         raise Unfit("unknown charset")
     return text

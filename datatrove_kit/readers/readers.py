@@ -35,8 +35,6 @@ BLOCK = 1 << 20  # decoded bytes at a time
 MAX_LEVELS = 250  # orjson writes 254, of which a document takes two
 #: Metadata that steps of DataTrove use, and the types they expect.
 OWN = {"rank": (), "language": str, "token_count": (int, float), "language_score": (int, float)}
-#: Columns of a writer that expands metadata.
-COLUMNS = dict.fromkeys(("id", "text", "media"), ())
 TO_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 LONGEST_RECORD = 1 << 31
 CONVERSION, RESPONSE = WarcRecordType.conversion, WarcRecordType.response
@@ -142,15 +140,14 @@ class Tolerant(BaseDiskReader):
             return document
         except NoPage as error:
             self.account["skipped"][str(error)] += 1
-            return None
         except Exception as error:  # also of an adapter
             is_ours = isinstance(error, Unfit)
             reason = str(error) if is_ours else f"{type(error).__name__} in its conversion"
-            record.place["error"] = str(error.__cause__ or error)
-        if self.rejected:
-            line = as_line({"file": filepath, **record.place, "reason": reason}, record.raw)
-            self.rejects.write(f"{self.rank:05d}.jsonl", line)
-        self.account["rejected"][reason] += 1
+            self.account["rejected"][reason] += 1
+            if self.rejected:
+                place = {"file": filepath, **record.place, "reason": reason}
+                place["error"] = str(error.__cause__ or error)
+                self.rejects.write(f"{self.rank:05d}.jsonl", as_line(place, record.raw))
         return None
 
     def _document(self, record: Record, filepath: str) -> Document:
@@ -418,11 +415,10 @@ def tolerant(
     reader with a ``run`` of its own.
     """
     steps = [s for step in pipeline for s in (step, getattr(step, "exclusion_writer", None))]
-    own = OWN | (COLUMNS if any(getattr(step, "expand_metadata", False) for step in steps) else {})
-    needs_url = any(
-        isinstance(step, URLFilter) or {"fqdn", "suffix"} & {*getattr(step, "groups", ())}
-        for step in steps
-    )
+    expanded = any(getattr(step, "expand_metadata", False) for step in steps)
+    own = OWN | (dict.fromkeys(("id", "text", "media"), ()) if expanded else {})  # columns as well
+    groups = {group for step in steps for group in getattr(step, "groups", ())}
+    needs_url = any(isinstance(s, URLFilter) for s in steps) or bool({"fqdn", "suffix"} & groups)
     readers, made = sum(isinstance(step, BaseDiskReader) for step in pipeline), []
     for number, step in enumerate(pipeline):
         folder = f"{rejected}/{number}"

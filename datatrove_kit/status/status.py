@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from fasteners import InterProcessReaderWriterLock
@@ -35,7 +36,7 @@ def show_status(folder: str) -> None:
     queue, ended = jobs.in_queue(ids), jobs.outcomes(ids)
     rows, failed, total = [], [], Counter()
     for stage in jobs.stages_in(path):
-        tasks = _tasks(path, stage, queue, ended, alive)
+        tasks = list(_tasks(path, stage, queue, ended, alive))
         states = Counter(state for state, _ in tasks)
         total += states
         reasons = Counter(why for state, why in tasks if state == "waiting").most_common()
@@ -63,35 +64,30 @@ def _is_held(folder: Path) -> bool:
 
 def _tasks(
     folder: Path, stage: jobs.Stage, queue: dict[str, str], ended: dict[str, str], alive: bool
-) -> list[tuple[str, str]]:
+) -> Iterator[tuple[str, str]]:
     """State of each task of a stage, and why it waits."""
-    logs, found, first = folder / stage.logs, [], {}
+    logs, begun = folder / stage.logs, set()
     for rank in range(stage.tasks):
         element = stage.elements.get(f"{rank}")
+        queued, _, reason = queue.get(element, "").partition(" ")
         if (logs / COMPLETIONS / f"{rank:05d}").exists():
-            found.append(("complete", ""))
+            yield "complete", ""
         elif not element:  # without Slurm; what was claimed before the run was resumed waits again
             claim, lock = logs / OWNERS / f"{rank:05d}", folder / LOCK
             here = claim.exists() and not (alive and claim.stat().st_mtime < lock.stat().st_mtime)
             why = "for a worker" if alive else "the run has stopped"
-            found.append(("running" if alive else "failed", "") if here else ("waiting", why))
-        elif element not in first:
-            has_log = stage.slurm_log(folder, rank).is_file()
-            found.append(_on_slurm(queue.get(element), ended.get(element), has_log))
-            first[element] = found[-1]
-        else:  # a job runs its tasks one after the other
-            waits = first[element][0] == "waiting"
-            found.append(first[element] if waits else ("waiting", "for another task of its job"))
-    return found
-
-
-def _on_slurm(queued: str | None, outcome: str | None, has_log: bool) -> tuple[str, str]:
-    if queued:
-        state, reason = queued.split(maxsplit=1)
-        return ("waiting", reason) if state == "PENDING" else ("running", "")
-    if has_log or outcome not in ("CANCELLED", "PENDING", None):
-        return "failed", ""
-    return "waiting", "its job was cancelled" if outcome == "CANCELLED" else "not in the queue"
+            yield ("running" if alive else "failed", "") if here else ("waiting", why)
+        elif queued == "PENDING":
+            yield "waiting", reason
+        elif element in begun:  # a job runs its tasks one after the other
+            yield "waiting", "for another task of its job"
+        elif queued or stage.slurm_log(folder, rank).is_file():
+            begun.add(element)
+            yield "running" if queued else "failed", ""
+        elif (outcome := ended.get(element)) not in ("CANCELLED", "PENDING", None):
+            yield "failed", ""
+        else:
+            yield "waiting", {"CANCELLED": "its job was cancelled"}.get(outcome, "not in the queue")
 
 
 def _next(folder: Path, states: Counter, queue: dict[str, str], alive: bool) -> str:
