@@ -97,9 +97,8 @@ def counters(executor: PipelineExecutor) -> list[Counter]:
 
 def _chain(executors: PipelineExecutor | Iterable[PipelineExecutor]) -> list[PipelineExecutor]:
     """Copies of all executors in the order to run them in, each depending on the one before."""
-    todo = [executors] if isinstance(executors, PipelineExecutor) else list(executors)
     found: list[PipelineExecutor] = []
-    for executor in todo:
+    for executor in [executors] if isinstance(executors, PipelineExecutor) else executors:
         before = len(found)
         while executor and executor not in found:
             found.insert(before, executor)
@@ -122,9 +121,7 @@ def _validate(stages: Sequence[PipelineExecutor], folder: Path) -> None:
     for stage in stages:
         logs = os.path.realpath(stage.logging_dir.path)
         if not stage.logging_dir.is_local() or label(stage, folder)[0] == ".":
-            raise KitError(
-                f"each executor needs a logging folder of its own below {folder}: {logs} is none."
-            )
+            raise KitError(f"{logs}: each stage needs a logging folder of its own below {folder}.")
         if not stage.skip_completed or getattr(stage, "local_tasks", stage.tasks) != stage.tasks:
             raise KitError("skip_completed=False and local_tasks run a part: leave them out.")
         taken += [logs, *output_folders(stage)]
@@ -315,9 +312,8 @@ class _Run:
         path, (files, _) = reader.data_folder.path, input_files(reader)
         if files != self.inputs.get(name, files):
             raise KitError(f"{name}: the files in {path} changed while they were read.")
-        times, limited = Counter(file for file, _ in accounts), reader.limit != -1
-        wrong = [n for n in {**files, **times} if times[n] != (n in files)]
-        if wrong := [n for n in wrong if times[n] or not limited]:
+        times, least = Counter(file for file, _ in accounts), 1 if reader.limit == -1 else 0
+        if wrong := [n for n in {**files, **times} if not least <= times[n] <= (n in files)]:
             raise KitError(f"{name} did not read once each of its files: {', '.join(wrong[:5])}.")
         for file, account in accounts:
             self._damage += [f"{file}: {what}" for what in account["damage"]]
@@ -342,11 +338,11 @@ class _Run:
         found += [f"{rejected.total()} rejected"]
         others = {"rejected later:": later, "with": noticed, "lost to": lost}
         found += [f"{n} {what} {why}" for what, tally in others.items() for why, n in tally.items()]
-        whole, tasks_ = not self._damage, sum(stage.world_size for stage in self.stages)
-        print(f"\nThe run is {'' if whole else 'not '}whole. Input: {', '.join(found)}.", end=" ")
-        print(f"Tasks complete: {tasks_}. Files checked: {self._files}.")
-        self.findings = {"documents": documents, **self._tallies}
-        self.findings |= {"damage": self._damage, "input": read}
+        state = "not whole" if self._damage else "whole"
+        complete = sum(stage.world_size for stage in self.stages)
+        print(f"\nThe run is {state}. Input: {', '.join(found)}.", end=" ")
+        print(f"Tasks complete: {complete}. Files checked: {self._files}.")
+        self.findings = dict(self._tallies, documents=documents, damage=self._damage, input=read)
         if self._damage:
             raise KitError(
                 "part of the input could not be read to its end; what could is in the output:\n"
@@ -357,5 +353,4 @@ class _Run:
         (self.folder / SUCCESS).touch()
 
     def _report(self, **more) -> None:
-        text = json.dumps({**more, **self.findings}, indent=1)
-        (self.folder / FINDINGS).write_text(f"{text}\n")
+        (self.folder / FINDINGS).write_text(json.dumps({**more, **self.findings}, indent=1) + "\n")

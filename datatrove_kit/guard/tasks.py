@@ -47,8 +47,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = InterProcessLock(folder / LOCK)
     if not lock.acquire(blocking=False):
-        who = (folder / LOCK).read_text().strip()
-        raise KitError(f"another run is at work in {folder} ({who}): wait for its end, or stop it.")
+        what = f"another run is at work in {folder} ({(folder / LOCK).read_text().strip()})"
+        raise KitError(f"{what}: wait for its end, stop it, or choose another folder.")
     try:
         # By the lock's own handle: closing another one of the same file would free the lock.
         lock.lockfile.truncate(0)

@@ -324,8 +324,7 @@ class TolerantWarcReader(Tolerant, WarcReader):
             said = media_type.partition(";")[0].strip().lower()
             if said not in HTML and not HTML_TAG.search(page.raw, 0, 1000):
                 raise NoPage(f"not HTML: {said or 'no type'}")
-        when = page.head.get("WARC-Date")
-        return {**page.place, "date": when, "text": page.text(media_type)}
+        return {**page.place, "date": page.head.get("WARC-Date"), "text": page.text(media_type)}
 
 
 class TolerantParquetWriter(ParquetWriter):
@@ -450,8 +449,7 @@ def _writer(step: PipelineStep, rejected: str) -> PipelineStep:
 
 def _as(ours: type[PipelineStep], step: PipelineStep) -> PipelineStep:
     """A copy of a step that is one of ours as well."""
-    made = deepcopy(step)
+    made, kind = deepcopy(step), type(step)
     if not isinstance(step, ours):
-        name, where = f"Tolerant{type(step).__name__}", {"__module__": __name__}
-        made.__class__ = type(name, (ours, type(step)), where)
+        made.__class__ = type(f"Tolerant{kind.__name__}", (ours, kind), {"__module__": __name__})
     return made

@@ -15,7 +15,6 @@ from datatrove_kit.guard import jobs
 from datatrove_kit.guard.runs import FINDINGS, SUCCESS
 from datatrove_kit.guard.tasks import COMPLETIONS, LOCK, OWNERS
 
-IN_VAIN = tuple(f"PENDING {reason}" for reason in jobs.NEVER)
 STATES = ("complete", "failed", "running", "waiting")
 #: Failed tasks that are shown, and characters of each error.
 SHOWN, WIDTH = 10, 100
@@ -54,8 +53,6 @@ def show_status(folder: str) -> None:
 
 def _is_held(folder: Path) -> bool:
     """Whether a script is at work in a folder; asks without keeping a run from its start."""
-    if not (folder / LOCK).exists():
-        return False
     lock = InterProcessReaderWriterLock(folder / LOCK)
     if free := lock.acquire_read_lock(blocking=False):
         lock.release_read_lock()
@@ -98,7 +95,7 @@ def _next(folder: Path, states: Counter, queue: dict[str, str], alive: bool) -> 
     cancel = f"scancel {' '.join(jobs.jobs_of(folder))}"
     if moving or (queue and not mend) or (alive and not queue):
         reasons = {queue[name] for name in moving}
-        if reasons and all(why.startswith(IN_VAIN) for why in reasons):
+        if reasons and all(why.split()[1].startswith(jobs.NEVER) for why in reasons):
             what = f"Slurm will never start what waits for {min(reasons).split()[1]}: mend it"
             return f"{what}, {cancel}, run it again with resume=True."
         if reasons == {"PENDING BeginTime"}:
