@@ -145,7 +145,8 @@ class _Run:
         if resume and (changed := list(differences(before["made of"], made_of))):
             raise KitError(
                 f"the run in {folder} cannot be resumed, since its tasks would not fit together: "
-                f"{shorten('; '.join(changed), 1000)}. Make it as it was, or give overwrite=True."
+                f"{shorten('; '.join(changed), 1000)}. Make it as it was, or start afresh with "
+                "overwrite=True."
             )
         outside = self._outside(before.get("outside", []))
         self.to_do = not resume or any(stage.get_incomplete_ranks() for stage in stages)
