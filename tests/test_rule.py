@@ -99,6 +99,6 @@ def test_the_helper_is_small():
 
 
 def test_the_kit_is_small():
-    """Its parts for any script; the cluster, the report and what lesson 08 adds stand beside them."""
+    """Its parts for any script; cluster, report and what lesson 08 adds stand beside them."""
     parts = ("card", "fast", "guard", "plan", "readers", "status")
     assert lines(*(path for part in parts for path in files_of(f"datatrove_kit/{part}"))) <= 2800
