@@ -8,7 +8,7 @@ import warnings
 from xml.etree import ElementTree
 
 from markupsafe import Markup
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -132,7 +132,7 @@ def step_times(stages: list[Stage], name: str) -> Markup:
     found = sorted(found, reverse=True)[:BARS]
     seconds, names = [each[0] for each in found], [each[1] for each in found]
     several = len(stages) > 1
-    with rc_context(STYLE):
+    with style.context(["default", STYLE]):
         figure, axes = _axes(44 + (38 if several else 24) * len(found))
         bars = axes.barh(range(len(found)), seconds, height=0.62, color=KEPT)
         axes.bar_label(bars, map(_compact, seconds), padding=4)
@@ -165,7 +165,7 @@ def spread(distribution: Distribution, name: str) -> Markup:
         "kept": {"facecolor": KEPT, "edgecolor": KEPT},
         "dropped": {"facecolor": "none", "edgecolor": DROPPED, "hatch": "////"},
     }
-    with rc_context(STYLE):
+    with style.context(["default", STYLE]):
         if distribution.kind == "histogram":
             figure, axes = _axes(190)
             for side, look in ((side, looks[side]) for side in sides):

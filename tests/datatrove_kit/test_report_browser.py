@@ -15,6 +15,7 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.filters import GopherRepetitionFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
+from matplotlib import rc_context
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -717,6 +718,12 @@ def test_contrast_of_all_texts(visit, dark):
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (content, colour, ground)
     page_colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (luminance(page_colour) < 0.1) == dark
+
+
+def test_charts_take_nothing_from_the_style_of_the_process():
+    page = render(sample())
+    with rc_context({"ytick.labelcolor": "#59636e", "xtick.labelsize": 30}):
+        assert render(sample()) == page
 
 
 def test_structure(visit):

@@ -508,8 +508,8 @@ def test_a_bounded_part_is_read(source, tmp_path, monkeypatch):
 
 def test_of_a_run_on_a_store(source, pages):
     """The memory file system stands for a store: it has addresses instead of paths."""
-    launch("memory://bucket/run", *pipeline(source, "memory://bucket/run"))
-    report = make_report("memory://bucket/run")
+    launch("memory://report/run", *pipeline(source, "memory://report/run"))
+    report = make_report("memory://report/run")
     assert Counter(map(fate, pages))["kept"] == report.kept[0][1].documents
     assert all(pile.texts for pile in piles_of(report).values())
     assert report.kept[0][0] == "kept"
