@@ -272,12 +272,12 @@ def wait(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> None:
     What can no longer run is cancelled. Raises KitError that names a task that failed, and its log.
     """
     jobs = jobs_of(folder)
-    while waiting := in_queue(jobs).values():
+    # Looked at twice: a job that Slurm requeues is for a moment not in the queue.
+    while waiting := in_queue(jobs) or time.sleep(POLL_SECONDS) or in_queue(jobs):
         # Only what depends on a failed job directly is marked so; the rest waits for ever.
-        stuck = any("DependencyNeverSatisfied" in why for why in waiting)
-        if stuck and all("PENDING Dependency" in why for why in waiting):
-            with suppress(KitError):  # some have ended
-                command("scancel", *jobs)
+        stuck = any("DependencyNeverSatisfied" in why for why in waiting.values())
+        if stuck and all("PENDING Dependency" in why for why in waiting.values()):
+            subprocess.run(["scancel", *jobs], capture_output=True)  # some have ended
             break
         time.sleep(POLL_SECONDS)
     for stage, executor in zip(stages_in(folder), executors, strict=True):
