@@ -99,7 +99,6 @@ def test_its_numbers_are_those_of_the_page(svg):
 @pytest.mark.parametrize("script", LESSONS, ids=lambda script: script.stem)
 def test_it_is_what_a_run_of_the_lesson_gives(script, bare, tmp_path, monkeypatch):
     """Drawn anew: the same words and numbers, and with the matplotlib of then the same bytes."""
-    monkeypatch.syspath_prepend(str(REPO / "spec" / "pictures"))
     style, number = importlib.import_module("style"), script.stem[:2]
     monkeypatch.setattr(style, "IMAGES", tmp_path)
     done = bare(number)

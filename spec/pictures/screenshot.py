@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
 
+from chromium import CHROMIUM, FLAGS
 from PIL import Image
 from playwright.sync_api import sync_playwright
 from style import IMAGES
 
 SIZE = {"width": 1200, "height": 780}
 LIMIT = 150_000  # bytes
-#: No sandbox, for containers; no calls home.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def shoot(run: Path, reason: str, name: str) -> None:
@@ -34,14 +24,14 @@ def shoot(run: Path, reason: str, name: str) -> None:
     Raises:
         ValueError: the picture has 150 kB or more.
     """
-    report, browser = run / "report.html", shutil.which("chromium")
+    report = run / "report.html"
     command = [sys.executable, "-m", "datatrove_kit", "report", str(run), "--output", str(report)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    if not browser:
+    if not CHROMIUM:
         print(f"no chromium here: {name}.png stays as it is (make browser)", file=sys.stderr)
         return
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = chromium.new_page(viewport=SIZE, color_scheme="light")
         page.goto(report.as_uri())
         page.get_by_role("link", name=reason).first.click()

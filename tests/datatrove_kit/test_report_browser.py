@@ -6,11 +6,11 @@ import io
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
+from chromium import CHROMIUM, FLAGS
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.filters import GopherRepetitionFilter
 from datatrove.pipeline.readers import JsonlReader
@@ -36,18 +36,6 @@ from datatrove_kit.report.model import (
     Tokens,
 )
 from datatrove_kit.report.page import SHOWN, render
-
-CHROMIUM = shutil.which("chromium")
-#: No sandbox, for tests run as root in containers; no calls home.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 PROSE = (
     "The mill stands where two brooks meet, below the village and above the old bridge. Its wheel "
