@@ -10,6 +10,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import struct
 import subprocess
 import unicodedata
@@ -235,12 +236,14 @@ def ranks(finished: Finished, stage: str) -> list[int]:
     return json.loads((finished.folder / f"logs/{stage}/ranks_to_run.json").read_text())
 
 
-def test_resume_runs_only_what_is_missing(on_slurm, cluster):
-    lost = on_slurm.folder / "kept" / "00002.jsonl.gz"
+def test_resume_runs_only_what_is_missing(on_slurm, cluster, tmp_path):
+    shutil.copytree(on_slurm.folder.parent, tmp_path / "output")
+    folder = tmp_path / "output" / on_slurm.folder.name
+    lost = folder / "kept" / "00002.jsonl.gz"
     whole = lost.read_bytes()
     lost.write_bytes(whole[:1000])
-    (on_slurm.folder / "logs/filter/completions/00002").unlink()
-    done = run_script(SCRIPT, "--wait", "--resume", cwd=on_slurm.folder.parents[1], env=cluster)
+    (folder / "logs/filter/completions/00002").unlink()
+    done = run_script(SCRIPT, "--wait", "--resume", cwd=tmp_path, env=cluster)
     assert done.code == 0, done.stderr[-3000:]
     assert done.stdout == on_slurm.stdout
     assert gzip.decompress(lost.read_bytes()) == gzip.decompress(whole)
