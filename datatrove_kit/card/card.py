@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,9 +14,8 @@ from huggingface_hub import DatasetCardData
 from tabulate import tabulate
 
 from datatrove_kit.errors import KitError
+from datatrove_kit.guard.fingerprint import VERSIONS
 
-#: Packages that decide what the documents are.
-PACKAGES = ("datatrove", "trafilatura", "spacy", "tokenizers", "pyarrow")
 #: The Hub's classes of size (its documentation of dataset cards), by digits of the number of rows.
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 SIZES += ("1B<n<10B", "10B<n<100B", "100B<n<1T", "n>1T")
@@ -82,7 +80,7 @@ def write_card(
         "What is in it": [["", "counted in the files"], *counted.items()],
         **sections,
         "Limitations": limitations,
-        "Versions": [["package", "version"], *([name, version(name)] for name in PACKAGES)],
+        "Versions": [["package", "version"], *VERSIONS.items()],
     }
     text = [f"---\n{head.to_yaml()}\n---\n\n# {name}\n\n{description.strip()}"]
     for heading, part in sections.items():

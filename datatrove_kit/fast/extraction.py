@@ -18,17 +18,15 @@ REMEMBERED = 20_000
 LISTS = [found for found in vars(xpaths).values() if isinstance(found, list)]
 # Elements of some names below the current one, all or the first, with any one of some attributes.
 FORM = re.compile(
-    r"\(?\.//\*(\[[(]?self::[^\]]*\])?\s*"
-    r"\[(?P<tests>(?:(?! and |not\(|\]).)*)\](\)?\[1\])?\s*",
-    re.DOTALL,
+    r"(?s)\(?\.//\*(\[[(]?self::[^\]]*\])?\s*"
+    r"\[(?P<tests>(?:(?! and |not\(|\]).)*)\](\)?\[1\])?\s*"
 )
 #: Characters of a page's text that its language is told from, at least and at most.
 MIN_LENGTH, LOOKED_AT = 200, 2000
 # Tags, and elements whose text a reader does not see, or that are menus, to their end tag.
 HIDDEN = re.compile(
-    r"<(script|style|noscript|template|svg|select|iframe|nav|header|footer)\b"
-    r"[^<]*(?:<(?!/\1\b)[^<]*)*|<[^<>]*>",
-    re.IGNORECASE,
+    r"(?i)<(script|style|noscript|template|svg|select|iframe|nav|header|footer)\b"
+    r"[^<]*(?:<(?!/\1\b)[^<]*)*|<[^<>]*>"
 )
 
 

@@ -36,9 +36,7 @@ class FastGopherRepetitionFilter(GopherRepetitionFilter):
     """Gopher's repetition filter: n-grams are looked at one by one only where any is repeated."""
 
     filter = calling(
-        GopherRepetitionFilter.filter,
-        get_n_grams=_n_grams,
-        find_all_duplicate=_repeated_characters,
+        GopherRepetitionFilter.filter, get_n_grams=_n_grams, find_all_duplicate=_repeated_characters
     )
 
 

@@ -23,6 +23,7 @@ from datatrove.io import DataFolder
 
 #: Packages on which the content of a document depends.
 PACKAGES = ("datatrove", "datatrove-learn", "trafilatura", "spacy", "tokenizers", "pyarrow")
+VERSIONS = {name: found.version for name in PACKAGES for found in distributions(name=name)}
 #: Attributes of steps that say how they run, or what they have done so far.
 HOW_IT_RUNS = {"stats", "accounts", "listed", "fs", "file_progress", "doc_progress"}
 #: Code below these folders is known by the version of its package.
@@ -43,7 +44,7 @@ class Fingerprint:
 
     def of(self, stages: Iterable[PipelineExecutor], inputs: dict[str, dict[str, int]]) -> dict:
         """The record, as JSON has it; ``inputs`` are the files of each reader, with their sizes."""
-        record = {f"version of {d.name}": d.version for d in distributions() if d.name in PACKAGES}
+        record = {f"version of {name}": version for name, version in VERSIONS.items()}
         record["version of python"] = "{}.{}".format(*sys.version_info)
         for stage in stages:
             record[f"tasks of {label(stage, self.folder)}"] = stage.world_size

@@ -100,8 +100,7 @@ class Stage:
         said = found[found.lastindex] if (found := SAID.search(text)) else ""
         told = ended.get(self.elements.get(f"{rank}", ""), ""), said
         told = [words for words in told if words not in ("", "FAILED", "COMPLETED", "RUNNING")]
-        why = ": ".join(told) or "it left no message"
-        return why, log if text or not own.exists() else own
+        return ": ".join(told) or "it left no message", log if text or not own.exists() else own
 
     def slurm_log(self, folder: Path, rank: int) -> Path:
         """What Slurm has logged of the job of a rank; the folder if it was in none."""

@@ -31,6 +31,7 @@ from fasteners import InterProcessLock
 from datatrove_kit.errors import KitError
 from datatrove_kit.guard.jobs import RECORD
 from datatrove_kit.guard.processes import belong_to_parent
+from datatrove_kit.readers.content import Content
 
 #: The file of a run's folder that says who is at work in it.
 LOCK = "run.lock"
@@ -113,12 +114,13 @@ def read_back(folder: DataFolder, name: str) -> dict[str, int]:
     found = {"bytes": folder.info(name)["size"]}
     if re.search(r"\.(jsonl?\.(gz|zst)|jsonl)$", name):
         last, found["documents"] = b"\n", 0
-        with folder.open(name, "rb", compression="infer") as stream:
-            while block := stream.read(1 << 20):
+        with folder.open(name, "rb") as stream:
+            content = Content(stream, "infer", name)
+            while block := content.read(1 << 18):
                 found["documents"] += block.count(b"\n")
                 last = block
-        if not last.endswith(b"\n"):
-            raise ValueError(f"{name} ends in the middle of a line")
+        if content.damage or not last.endswith(b"\n"):
+            raise ValueError(f"{name}: {content.damage or 'it ends in the middle of a line'}")
     elif name.endswith(".parquet"):
         import pyarrow.parquet as pq
 

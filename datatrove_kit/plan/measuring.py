@@ -78,10 +78,8 @@ def run_tasks(pipeline: list, tasks: int, logs: Path) -> tuple[float, float, int
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-3:])
-        raise KitError(
-            f"{logs.name} failed on the sample, or a stage before it kept nothing (pages= takes "
-            f"more): {last}"
-        )
+        what = f"{logs.name} failed on the sample, or a stage before it kept nothing"
+        raise KitError(f"{what} (pages= takes more): {last}")
     first, seconds, memory, counted = json.loads(done.stdout.splitlines()[-1])
     return max(0.0, first - seconds), seconds, memory, counted
 
@@ -109,10 +107,8 @@ def measure(
         start, seconds, memory, counted = run_tasks(steps, tasks, logs)
         read = counted[0].get("documents", 0)
         if reads and read < (1 if stages else 20):
-            raise KitError(
-                f"a plan needs 20 pages or more, and {name} read {read} documents: give more, or a "
-                f"larger pages=; and is its text_key right?"
-            )
+            what = f"a plan needs 20 pages or more, and {name} read {read} documents"
+            raise KitError(f"{what}: give more, or a larger pages=; and is its text_key right?")
         kept, units = counted[-1].get("total", read), read or 1
         each, written = seconds / units, (_size(out) - before) / units
         stages.append(Measured(name, kind, built, start, each, memory, read, kept, written))

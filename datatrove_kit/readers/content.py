@@ -17,6 +17,7 @@ from fsspec.compression import compr
 from fsspec.utils import infer_compression
 from lxml import etree
 from w3lib import encoding
+from zlib_ng import gzip_ng, zlib_ng
 
 #: Elements in each other below which libxml2 drops text; tags, without elements that are void.
 MAX_ELEMENTS = 256
@@ -27,7 +28,7 @@ CHANCE = 6
 EAST_ASIAN = ("gb18030", "big5hkscs", "cp932", "euc_jp", "cp949")
 #: Control characters that text does not hold.
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a]")
-UNDECODABLE = (EOFError, OSError, ValueError, zlib.error, LZMAError, ZstdError)
+UNDECODABLE = (EOFError, OSError, ValueError, zlib.error, zlib_ng.error, LZMAError, ZstdError)
 
 
 class Unfit(Exception):
@@ -37,7 +38,7 @@ class Unfit(Exception):
 #: fsspec may open these so that a cut file looks whole, and one packed with --long is refused.
 OPENED = compr | {
     None: lambda stream: stream,
-    "gzip": lambda stream: GzipFile(fileobj=stream, mode="rb"),
+    "gzip": lambda stream: gzip_ng.GzipFile(fileobj=stream, mode="rb"),
     "zstd": lambda s: ZstdFile(s, options={DecompressionParameter.window_log_max: 31}),
 }
 
@@ -55,7 +56,7 @@ class Content(io.RawIOBase):
             codec = "gzip" if stream.read(2) == b"\x1f\x8b" else None
             stream.seek(0)
         self.raw, self.stream = stream, OPENED[codec](stream)
-        self.damage, self.garbled = "", False
+        self.damage, self.garbled, self.given = "", False, 0
 
     def readable(self) -> bool:
         return True
@@ -69,9 +70,17 @@ class Content(io.RawIOBase):
         try:
             data = getattr(self.stream, "read1", self.stream.read)(len(buffer))
         except UNDECODABLE as error:
+            if isinstance(self.stream, gzip_ng.GzipFile):
+                with suppress(ValueError):  # a stream that cannot go back
+                    self.raw.seek(0)
+                    # Slower, and it loses less of what is before the damage.
+                    self.stream = GzipFile(fileobj=self.raw, mode="rb")
+                    self.stream.seek(self.given)
+                    return self.readinto(buffer)
             self.fail(error)
             return 0
         buffer[: len(data)] = data
+        self.given += len(data)
         return len(data)
 
     def fail(self, error: Exception) -> None:

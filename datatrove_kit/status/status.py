@@ -18,8 +18,6 @@ from datatrove_kit.guard.tasks import COMPLETIONS, LOCK, OWNERS
 STATES = ("complete", "failed", "running", "waiting")
 #: Failed tasks that are shown, and characters of each error.
 SHOWN, WIDTH = 10, 100
-#: What one of Slurm's reasons means; the others speak for themselves.
-HELD = {"BeginTime": "BeginTime (Slurm holds what it runs again for two minutes)"}
 
 
 def show_status(folder: str) -> None:
@@ -38,9 +36,8 @@ def show_status(folder: str) -> None:
         tasks = list(_tasks(path, stage, queue, ended, alive))
         states = Counter(state for state, _ in tasks)
         total += states
-        reasons = Counter(why for state, why in tasks if state == "waiting").most_common()
-        why = ", ".join(HELD.get(reason, reason) for reason, _ in reasons)
-        rows.append([stage.name, stage.tasks, *(states[state] for state in STATES), why])
+        reasons = ", ".join({why: "" for state, why in tasks if state == "waiting"})
+        rows.append([stage.name, stage.tasks, *(states[state] for state in STATES), reasons])
         for rank in [rank for rank, (state, _) in enumerate(tasks) if state == "failed"]:
             error, log = stage.why_failed(path, rank, ended)
             failed.append([stage.name, rank, error[:WIDTH], log])

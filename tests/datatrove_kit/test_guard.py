@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import importlib.metadata
 import io
 import json
 import random
 import shutil
 import subprocess
 import sys
-import zlib
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +28,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from datatrove_kit import KitError, guard
-from datatrove_kit.guard.fingerprint import Fingerprint, differences
+from datatrove_kit.guard.fingerprint import VERSIONS, Fingerprint, differences
 from datatrove_kit.guard.tasks import (
     LOCK,
     alone_in,
@@ -97,7 +95,7 @@ def test_a_gzip_file_that_was_garbled_is_never_whole(tmp_path):
             unpacked = gzip.decompress(bytes(garbled))
         except Exception:
             noticed += 1
-            with pytest.raises((OSError, EOFError, zlib.error)):
+            with pytest.raises(ValueError, match=r"a\.jsonl\.gz: it cannot be read on at byte"):
                 read_back(get_datafolder(str(tmp_path)), "a.jsonl.gz")
         else:
             assert unpacked == LINES
@@ -402,7 +400,7 @@ def test_changes_of_input_and_versions_are_named(tmp_path, monkeypatch):
         ("1", {"a.jsonl": 10, "b.jsonl": 20}),
         ("2", {"a.jsonl": 11, "c.gz": 5}),
     ):
-        monkeypatch.setattr(importlib.metadata.Distribution, "version", version)
+        monkeypatch.setitem(VERSIONS, "datatrove", version)
         found.append(Fingerprint(tmp_path / "run").of([made], {name: files}))
     assert list(differences(found[0], found[0])) == []
     changes = list(differences(*found))

@@ -445,6 +445,19 @@ def test_a_broken_connection_is_no_damage(name, tmp_path, monkeypatch):
         assert (account["to_end"], account["damage"]) == (False, [])
 
 
+def test_damage_in_a_stream_that_cannot_go_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    content = PACK[".gz"](as_lines(map(record, range(9000))))[:-3000]
+    with Loopback({"/a.jsonl.gz": content}) as host:
+        (tmp_path / "paths.txt").write_text("a.jsonl.gz\n")
+        stock = JsonlReader((host.url, {"block_size": 0}), paths_file=str(tmp_path / "paths.txt"))
+        (reader,) = tolerant([stock], str(tmp_path / "r"))
+        texts = [document.text for document in reader()]
+    assert texts == [record(n)["text"] for n in range(len(texts))]
+    account = reader.accounts["a.jsonl.gz"]
+    assert len(texts) > 5000 and len(account["damage"]) == 1 and account["to_end"]
+
+
 # ---- What a ParquetWriter cannot take ----------------------------------------------------------
 
 SCHEMA = pa.schema(
