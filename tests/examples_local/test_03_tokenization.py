@@ -18,10 +18,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import lesson, run_script
+from conftest import REPO, lesson, run_script
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.tokens import DocumentTokenizer, DocumentTokenizerMerger, TokensCounter
+from draw_03 import SENTENCES
 from loopback import Loopback
 from tokenizers import (
     Tokenizer,
@@ -52,13 +53,13 @@ def texts() -> dict[str, str]:
 
 
 @cache
-def bpe() -> Tokenizer:
+def bpe(size: int = 8192) -> Tokenizer:
     """Byte-level BPE, put together from its parts; ByteLevelBPETokenizer is not used."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=8192,
+        vocab_size=size,
         special_tokens=[EOS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -214,6 +215,14 @@ def test_other_languages_pay_for_a_tokenizer_trained_on_english(bare):
 def test_the_chart_is_there(bare):
     assert "chart: output/03_tokenization/tokens.png" in bare("03").stdout
     assert (bare("03").folder / "tokens.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_counts_tokens_as_tokenizers_trained_alone_do():
+    """One of bytes alone, the small one and the lesson's; the picture cuts one of them down."""
+    picture = (REPO / "spec/images/03_tokens.svg").read_text(encoding="utf-8")
+    shown = [int(number) for number in re.findall(r">(\d+) tokens<", picture)]
+    sizes = (257, 2048, 8192)
+    assert shown == [len(bpe(size).encode(s).ids) for s in SENTENCES.values() for size in sizes]
 
 
 def test_a_second_run_is_the_same(bare, tmp_path):

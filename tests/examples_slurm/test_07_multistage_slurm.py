@@ -24,11 +24,12 @@ import numpy as np
 import pytest
 import spacy
 import xxhash
-from conftest import Finished, lesson, read_documents, run_script, s3_filesystem
+from conftest import REPO, Finished, lesson, read_documents, run_script, s3_filesystem
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.dedup import MinhashDedupFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
+from draw_07 import clusters, legible
 
 from datatrove_kit.cluster.object_store import ObjectStore
 from examples_common.samples import manifest, sample
@@ -174,6 +175,14 @@ def test_the_stages(local, oracle):
     }
     for doc in kept + removed:
         assert doc["text"] == documents()[doc["id"]]["text"]
+
+
+def test_the_picture_shows_the_similarities_of_its_texts(local):
+    base, copies = max(clusters(local.folder), key=legible)
+    picture = (REPO / "spec/images/07_cluster.svg").read_text(encoding="utf-8")
+    texts = [" ".join(text.words) for text in (base, *copies)]
+    shown = [f"{jaccard(text, texts[0]):.2f}" for text in texts[1:]]
+    assert re.findall(r">similarity ([\d.]+)<", picture) == shown
 
 
 def test_recall(local, oracle):
