@@ -42,8 +42,7 @@ class RememberedXPath:
         tests = FORM.fullmatch(expression.path)["tests"]
         self.tags = re.findall(r"self::(\w+)", expression.path) or ["*"]
         self._test = etree.XPath(f"./*[{tests}]")
-        names = sorted(set(re.findall(r"@([\w-]+)", tests)))
-        self._matches: dict[str, dict[str | None, bool]] = {name: {None: False} for name in names}
+        self._matches = {name: {None: False} for name in re.findall(r"@([\w-]+)", tests)}
 
     def __call__(self, tree: etree._Element) -> list[etree._Element]:
         elements = list(tree.iterdescendants(*self.tags))

@@ -38,7 +38,6 @@ class FastMinhashSignature(MinhashDedupSignature):
         hash_bytes = create_hash_func(self.config.hash_config, bytes)
         # DataTrove's function for 64 bits calls this one.
         self._hash_bytes = xxh64_intdigest if hash_bytes is xxhash64 else hash_bytes
-        #: Normalized words of each piece of text, joined by blanks, in UTF-8.
         self._normalized: dict[str, bytes] = {}
         self._data = data
         super().run(None, rank, world_size)

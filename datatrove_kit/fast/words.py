@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, lru_cache
 
 from datatrove.utils.word_tokenizers import SpaCyTokenizer
 from spacy.attrs import IS_PUNCT
@@ -18,6 +18,7 @@ class RememberingTokenizer(SpaCyTokenizer):
     """DataTrove's tokenizer, whose spaCy keeps what it has learned from text to text.
 
     DataTrove opens a memory zone for each text. At its end spaCy forgets all words that are new.
+    The words of the last lines are kept as well: a filter of lines leaves most as they are.
     """
 
     def __reduce__(self):
@@ -34,9 +35,13 @@ class RememberingTokenizer(SpaCyTokenizer):
         nlp.vocab.lex_attr_getters = {IS_PUNCT: is_punct}
         return nlp
 
-    def word_tokenize(self, text: str) -> list[str]:
+    @lru_cache(1000)  # noqa: B019, there is one in a process
+    def _words(self, line: str) -> list[str]:
         # Without the sentences, which DataTrove finds as well.
-        return [word for token in self.tokenizer.tokenizer(text) if (word := token.text.strip())]
+        return [word for token in self.tokenizer.tokenizer(line) if (word := token.text.strip())]
+
+    def word_tokenize(self, text: str) -> list[str]:
+        return [word for line in text.split("\n") for word in self._words(line)]
 
 
 @cache

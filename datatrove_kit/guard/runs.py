@@ -59,9 +59,7 @@ def run(
         wait: on Slurm, wait for the end of the jobs.
 
     Returns for each executor what its steps counted, as ``counters`` does; None if jobs are queued
-    and it did not wait.
-
-    Raises KitError for what the caller can mend.
+    and it did not wait. Raises KitError for what the caller can mend.
     """
     folder = Path(folder)
     if resume and overwrite:
