@@ -225,8 +225,7 @@ def submit(executors: Sequence[SlurmPipelineExecutor], folder: Path) -> list[str
     """Submit a chain; returns the ids of all jobs.
 
     What depends on a stage with several arrays depends on all of them; DataTrove would name the
-    last one alone (huggingface/datatrove, issue 238). Raises KitError when Slurm refuses; then no
-    job is left behind.
+    last one alone (huggingface/datatrove, issue 238). KitError if Slurm refuses: no job is left.
     """
     stages = [Stage.of(executor, folder) for executor in executors]
     datatroves = slurm.launch_slurm_job

@@ -258,11 +258,12 @@ class _Run:
             if not (isinstance(error, Exception) or (isinstance(error, Stopped) and error.args)):
                 raise
             mend = "Take fewer workers" if isinstance(error, Stopped) else "Mend the cause"
+            log = f"The log of task {error.task} is" if hasattr(error, "task") else "The logs are"
             raise KitError(
                 f"{len(stage.get_incomplete_ranks())} of {stage.world_size} tasks did not complete,"
-                " and what they wrote was removed. The first error was "
-                f"{type(error).__name__}: {error}\nThe log of task {getattr(error, 'task', '...')} "
-                f"is in {stage.logging_dir.path}/logs.\n{mend} and run it again with resume=True."
+                f" and what they wrote was removed. The first error was {type(error).__name__}: "
+                f"{error}\n{log} in {stage.logging_dir.path}/logs.\n{mend} and run it again with "
+                "resume=True."
             ) from error
         return self._check(stage)
 

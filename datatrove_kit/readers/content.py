@@ -89,7 +89,7 @@ class Content(io.RawIOBase):
         if isinstance(error, OSError) and not of_decoder:
             raise error
         if not self.damage:
-            self.garbled = not isinstance(error, EOFError)
+            self.garbled = not (isinstance(error, EOFError) or "Not a gzipped" in str(error))
             self.damage = f"it cannot be read on at byte {self.raw.tell()} ({error})"
 
 

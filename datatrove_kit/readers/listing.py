@@ -41,7 +41,7 @@ def input_files(reader: BaseDiskReader) -> tuple[dict[str, int], dict[str, str]]
         else:
             files = _matching(reader, left_out)
     except Exception as error:  # of any store
-        raise KitError(f"{folder.path} cannot be listed: {error}.") from error
+        raise KitError(f"{folder.path} cannot be listed: {str(error) or repr(error)}.") from error
     return _once(folder, files, left_out) if folder.is_local() else files, left_out
 
 

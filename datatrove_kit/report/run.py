@@ -52,6 +52,14 @@ UNNAMED = {
 REASONS = 30
 #: What the kit's fast steps have in place of a language, which is English.
 ENGLISH = "<datatrove_kit.fast.words."
+#: What the guard tells of records by reason, and damaged files that are shown.
+FOUND = {
+    "rejected": "records rejected",
+    "rejected later": "rejected by writers or later readers",
+    "skipped": "records without a page",
+    "noticed": "documents noticed",
+}
+DAMAGED = 5
 #: Tasks of a stage whose logs are looked at, the slowest, and bytes of each end of a log.
 LOGS, LOG_BYTES = 10, 1 << 16
 #: Tasks without completion whose logs are looked at, and those that are shown.
@@ -165,6 +173,7 @@ def read_run(path: str) -> Run:
     again = {url for r in readers for url in r.reads if any(is_kept for _, _, is_kept in r.writes)}
     stages = [reader.stage for reader in readers]
     done = all(stage.complete == stage.tasks for stage in stages)
+    found, not_whole = _findings(root, plans)
     times = {
         "first task started": min(filter(None, (r.started for r in readers)), default=""),
         "last task ended": max(reader.ended for reader in readers) if done else "",
@@ -177,8 +186,9 @@ def read_run(path: str) -> Run:
         list(dropped.values()),
         sum(step.dropped or 0 for step in steps if id(step) not in written),
         {url for reader in readers for url in [reader.url, *reader.folders]},
-        [(name, value) for name, value in times.items() if value],
+        [*((name, value) for name, value in times.items() if value), *found],
         [
+            *not_whole,
             *filter(None, map(_unfinished, stages)),
             *damaged,
             *(finding for reader in readers for finding in reader.findings),
@@ -220,17 +230,41 @@ def _read(stages: Iterable[Stage]) -> int | None:
     return sum(counts.values()) if counts and not overlap and "None/" not in folders else None
 
 
-def _versions(root: DataFolder, logs: Iterable[str]) -> str:
-    """Of what the guard says that the runs were made of, in the folders above their logs."""
+def _of_guard(root: DataFolder, logs: Iterable[str], file: str) -> Iterator[dict]:
+    """What the guard has written in the folders above the logs of a run, if that can be read."""
     parts = [name.split("/") for name in logs]
-    above = {"/".join([*names[:i], "run.json"]) for names in parts for i in range(len(names))}
+    for name in sorted({"/".join([*p[:i], file]) for p in parts for i in range(len(p))}):
+        with suppress(OSError, ValueError):
+            if isinstance(found := json.loads(root.read_text(name)), dict):
+                yield found
+
+
+def _versions(root: DataFolder, logs: Iterable[str]) -> str:
+    """Of what the guard says that the runs were made of."""
     versions = set()
-    for file in above:
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            made_of = json.loads(root.read_text(file))["made of"]
-            found = [(name.partition("version of ")[2], value) for name, value in made_of.items()]
+    for record in _of_guard(root, logs, "run.json"):
+        with suppress(AttributeError):
+            made_of = record.get("made of", {}).items()
+            found = [(name.partition("version of ")[2], value) for name, value in made_of]
             versions |= {f"{name} {value}" for name, value in found if name}
     return ", ".join(sorted(versions))
+
+
+def _findings(root: DataFolder, logs: Iterable[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """What the guard found in the input, as facts, and why a run is not whole."""
+    facts, warnings = [], []
+    for check in _of_guard(root, logs, "check.json"):
+        with suppress(AttributeError, KeyError, TypeError):
+            if damage := check.get("damage"):
+                warnings += [f"Not read to its end: {file}." for file in damage[:DAMAGED]]
+                if (more := len(damage) - DAMAGED) > 0:
+                    warnings.append(f"Not read to their end: {several(more, 'more file')}.")
+            elif check.get("whole") is False:
+                warnings.append(f"The run is not whole: {check['error'].partition(chr(10))[0]}")
+            for name, words in FOUND.items():
+                if tally := check.get(name):
+                    facts.append((words, ", ".join(f"{n:,} {why}" for why, n in tally.items())))
+    return facts, warnings
 
 
 def _find_logs(root: DataFolder) -> Iterator[str]:

@@ -385,7 +385,7 @@ def test_lines_of_a_file_that_is_garbled(suffix, tmp_path):
         documents, account, _ = read(JsonlReader(str(tmp_path), glob_pattern="a*"), tmp_path)
         before = sum(begin >= sum(map(len, parts[: i + 1])) for i in range(len(parts)))
         texts = [json.loads(line)["text"] for line in lines[: before * 100]]
-        # A decoder's last piece is lost with the error that ends it.
+        # A decoder's last piece is lost with the error that ends it: it may be wrong.
         sound = [d.text for d in documents][: len(texts)]
         assert sound == texts[: len(sound)]
         assert len(sound) >= len(texts) - 250

@@ -26,6 +26,7 @@ from datatrove.pipeline.tokens import TokensCounter
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from datatrove_kit import guard
 from datatrove_kit.errors import KitError
 from datatrove_kit.report import make_report, write_report
 from datatrove_kit.report.model import Cluster, Failure, Report, Text
@@ -364,6 +365,32 @@ def test_when_a_run_was_and_what_of(run, tmp_path):
     facts = dict(make_report(str(copy)).facts)
     assert facts["last task ended"] == "2031-02-03 04:05:06"
     assert facts["versions"] == "datatrove 0.10.1, python 3.11"
+
+
+def test_what_the_guard_found_in_the_input_is_told(tmp_path):
+    """Seven damaged files, two bad records, and a good run of the same after that."""
+    line, bad = b'{"text": "Sound."}\n', b"{}\nno JSON\n"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/sound.jsonl").write_bytes(3 * line + bad)
+    for number in range(7):
+        (tmp_path / f"in/{number}.jsonl.gz").write_bytes(gzip.compress(line)[:-4])
+    made = LocalPipelineExecutor(
+        [JsonlReader(str(tmp_path / "in")), JsonlWriter(str(tmp_path / "run/kept"))],
+        logging_dir=str(tmp_path / "run/logs"),
+    )
+    with pytest.raises(KitError, match="could not be read to its end"):
+        guard.run(made, tmp_path / "run")
+    report = make_report(str(tmp_path / "run"))
+    told = [warning for warning in report.warnings if "to its end: " in warning]
+    assert [told[0][:34], len(told)] == ["Not read to its end: 0.jsonl.gz: i", 5]
+    assert "Not read to their end: 2 more files." in report.warnings
+    assert dict(report.facts)["records rejected"] == "1 no text, 1 not JSON"
+    for file in tmp_path.glob("in/*.gz"):
+        file.write_bytes(gzip.compress(line))
+    guard.run(made, tmp_path / "run", overwrite=True)
+    report = make_report(str(tmp_path / "run"))
+    assert not [warning for warning in report.warnings if "read" in warning]
+    assert dict(report.facts)["records rejected"] == "1 no text, 1 not JSON"
 
 
 def test_the_page_does_not_tell_where_it_was_made(source, tmp_path, monkeypatch):
