@@ -1,6 +1,6 @@
 # make lessons   runs the five local lessons
 # make exercises shows the exercises, and how far you are
-# make test      runs the tests; make test-faults the long ones: drills on Slurm, a plan and its run
+# make test      runs the tests; make test-faults the long ones: drills on Slurm, whole runs
 # make pictures  draws the pictures of the pages anew, from runs of the lessons
 # make cluster   installs Slurm and what it needs (Debian, Ubuntu)
 # make browser   installs Chromium, in which the tests open a report (Debian)

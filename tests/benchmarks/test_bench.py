@@ -26,7 +26,13 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("base", "exact") else name
+        for name in SIZES
+    ],
+)
 def test_results_are_the_same(name, tmp_path, monkeypatch):
     """Every group raises when a faster step gives another result."""
     monkeypatch.chdir(tmp_path)

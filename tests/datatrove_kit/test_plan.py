@@ -65,6 +65,7 @@ def production(data: str, out: str) -> list[LocalPipelineExecutor]:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_of_four_times_the_sample(tmp_path):
     build("web", tmp_path / "web", PAGES * TIMES, 2)
     out = tmp_path / "out"

@@ -199,6 +199,7 @@ def test_a_page_that_no_document_became_of_is_named(run, tmp_path):
     assert "task 0 read 1 of 2 documents in a.warc.gz" in done.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [6])
 def test_nothing_is_lost_on_a_busy_machine(load, bare, tmp_path):
     """Under load DataTrove's default timeout of 1 s loses pages; the lesson's does not."""

@@ -288,6 +288,7 @@ def yours() -> Tokenizer:
     return tokenizer
 
 
+@pytest.mark.slow
 def test_a_tokenizer_of_ones_own_on_parquet(run, tmp_path):
     """The lines that the page says to change."""
     yours().save(str(tmp_path / "tokenizer.json"))

@@ -542,6 +542,7 @@ def test_on_the_store_and_in_two_partitions_the_data_are_those_of_the_disk(
     assert fs.exists("crawls/one/dataset/README.md")
 
 
+@pytest.mark.slow
 def test_two_dumps_end_side_by_side_without_the_submitter(cluster, tmp_path):
     """Nobody waits: the last job of each chain verifies, and writes the card and _SUCCESS."""
     crawl = small(tmp_path / "crawl")

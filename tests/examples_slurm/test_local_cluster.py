@@ -118,6 +118,7 @@ def test_down_stops_ours_and_nothing_else(up, cluster):
     assert cluster("down").stdout == "no cluster runs\n"
 
 
+@pytest.mark.slow
 def test_a_half_started_cluster_is_mended(up, cluster):
     """A daemon is gone (killed here by its own pid): status says so, and up starts all anew."""
     daemons = dict(re.findall(r"(\w+) +runs, pid (\d+)", cluster("status").stdout))
@@ -147,6 +148,7 @@ def test_a_missing_package_is_named():
         program("no-such-daemon", "run `make cluster`")
 
 
+@pytest.mark.slow
 def test_servers_are_found_when_the_files_of_the_folder_are_gone(tmp_path):
     """As a cleaner of /tmp leaves them: files that nobody opened for days are taken."""
     with cluster_script("cleaned") as call:

@@ -227,6 +227,7 @@ def test_damaged_warc_files(crawl, tmp_path):
         assert_recovered(drill.run("overwrite"), good)
 
 
+@pytest.mark.slow
 def test_a_page_of_50_megabytes(crawl, tmp_path):
     """Trafilatura runs into its time limit there, and takes no other page with it."""
     _, good = crawl
