@@ -31,11 +31,10 @@ RECORD = "run.json"
 EXCEPTION = re.compile(r"^(\w[\w.]*(?:Error|Exception|Exit)[^\n]*)", re.M)
 #: What Slurm's daemon on the node, srun or the shell say of a job that fails.
 SAID = re.compile(r"(?m)^.*(?:slurmstepd|srun)[^:]*: error: (.+)|^(.*(?:No such file|not found).*)")
-#: Reasons for which Slurm lets a job wait and that no waiting ends.
+#: How reasons begin for which Slurm lets a job wait and that no waiting ends.
 NEVER = (
-    "PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive",
-    "BadConstraints", "InvalidAccount", "InvalidQOS", "AssocMaxWallDurationPerJobLimit",
-    "QOSMaxWallDurationPerJobLimit", "AssocMaxCpuPerJobLimit", "AssocMaxMemPerJob",
+    "Partition", "BadConstraints", "InvalidAccount", "InvalidQOS", "AssocMaxCpuPerJobLimit",
+    "AssocMaxMemPerJob", "AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit",
 )  # fmt: skip
 POLL_SECONDS, CHECK_SECONDS = 1.0, 60
 #: What tasks need, since their pipeline is pickled here.
@@ -97,7 +96,8 @@ class Stage:
             return errors[-1], own
         log = self.slurm_log(folder, rank)
         text = log.read_text(errors="replace") if log.is_file() else ""
-        said = found[found.lastindex] if (found := SAID.search(text)) else ""
+        found = [match[match.lastindex] for match in SAID.finditer(text)]
+        said = min(found, key=lambda words: "Exited with" in words, default="")
         told = ended.get(self.elements.get(f"{rank}", ""), ""), said
         told = [words for words in told if words not in ("", "FAILED", "COMPLETED", "RUNNING")]
         return ": ".join(told) or "it left no message", log if text or not own.exists() else own

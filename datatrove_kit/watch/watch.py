@@ -122,7 +122,7 @@ def _watch(executors: Sequence, folder: Path, jobs: list[str], last: str) -> Non
             print(progress, file=sys.stderr)
             shown = progress
         why = {state.partition(" ")[2] for state in waiting.values()}
-        never = [reason for reason in NEVER if any(w.startswith(reason) for w in why)]
+        never = sorted(reason for reason in why if reason.startswith(NEVER))
         if never and all(w.startswith((*NEVER, "Dependency")) for w in why):
             subprocess.run(["scancel", *jobs, last], capture_output=True, timeout=30)
             raise KitError(

@@ -16,6 +16,7 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.writers import JsonlWriter
 
 from datatrove_kit import KitError, guard
+from datatrove_kit.guard.jobs import Stage
 from datatrove_kit.status.status import _next
 
 
@@ -28,6 +29,21 @@ def status(run: str, cwd: Path) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
     )
+
+
+def test_the_cause_of_a_failure_in_whatever_order_slurm_tells_it(tmp_path):
+    cause = "slurmstepd: error: execve(): launch_pickled_pipeline: No such file or directory"
+    code = "srun: error: node2: task 0: Exited with exit code 2"
+    stage = Stage("filter", "logs", "slurm", 1, ["7"], {"0": "7_0"})
+    (tmp_path / "slurm").mkdir()
+    for lines, shown in (
+        ([cause, code], "execve(): launch_pickled_pipeline: No such file or directory"),
+        ([code, cause], "execve(): launch_pickled_pipeline: No such file or directory"),
+        ([code], "node2: task 0: Exited with exit code 2"),
+        ([], "it left no message"),
+    ):
+        (tmp_path / "slurm/7_0.out").write_text("\n".join(lines))
+        assert stage.why_failed(tmp_path, 0, {"7_0": "FAILED"})[0] == shown
 
 
 def pages(data, rank: int, world_size: int):
