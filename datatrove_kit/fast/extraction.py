@@ -23,8 +23,7 @@ FORM = re.compile(
 )
 #: Characters of a page's text that its language is told from, at least and at most.
 MIN_LENGTH, LOOKED_AT = 200, 2000
-# Tags, and elements whose text a reader does not see, or that are menus, to their end tag or that
-# of the page; linear in time.
+# Tags, and elements that are menus or hidden, to their end tag or that of the page; linear in time.
 HIDDEN = re.compile(
     r"(?i)<(?:(?=[fhinst])(script|style|noscript|template|svg|select|iframe|nav|header|footer)\b"
     r"[^<]*(?:<(?!/\1\b)[^<]*)*|[^<>]*>)"

@@ -16,8 +16,7 @@ from datatrove_kit.guard.runs import FINDINGS, SUCCESS
 from datatrove_kit.guard.tasks import COMPLETIONS, LOCK, OWNERS
 
 STATES = ("complete", "failed", "running", "waiting")
-#: Failed tasks that are shown, and characters of each error.
-SHOWN, WIDTH = 10, 100
+SHOWN, WIDTH = 10, 100  # failed tasks, and characters of each error
 
 
 def show_status(folder: str) -> None:
@@ -36,7 +35,7 @@ def show_status(folder: str) -> None:
         tasks = list(_tasks(path, stage, queue, ended, alive))
         states = Counter(state for state, _ in tasks)
         total += states
-        reasons = ", ".join({why: "" for state, why in tasks if state == "waiting"})
+        reasons = ", ".join(dict.fromkeys(why for state, why in tasks if state == "waiting"))
         rows.append([stage.name, stage.tasks, *(states[state] for state in STATES), reasons])
         for rank in [rank for rank, (state, _) in enumerate(tasks) if state == "failed"]:
             error, log = stage.why_failed(path, rank, ended)
@@ -50,6 +49,8 @@ def show_status(folder: str) -> None:
 
 def _is_held(folder: Path) -> bool:
     """Whether a script is at work in a folder; asks without keeping a run from its start."""
+    if not (folder / LOCK).exists():  # or it would be made
+        return False
     lock = InterProcessReaderWriterLock(folder / LOCK)
     if free := lock.acquire_read_lock(blocking=False):
         lock.release_read_lock()
@@ -96,7 +97,7 @@ def _next(folder: Path, states: Counter, queue: dict[str, str], alive: bool) -> 
             what = f"Slurm will never start what waits for {min(reasons).split()[1]}: mend it"
             return f"{what}, {cancel}, run it again with resume=True."
         if reasons == {"PENDING BeginTime"}:
-            return f"wait two minutes, or: scontrol update JobId={moving[0]} StartTime=now"
+            return f"wait Slurm's two minutes, or: scontrol update JobId={moving[0]} StartTime=now"
         return f"{mend}wait, and look again."
     mend += f"{cancel}, " if queue else ""
     findings = folder / FINDINGS

@@ -393,6 +393,22 @@ def test_what_the_guard_found_in_the_input_is_told(tmp_path):
     assert dict(report.facts)["records rejected"] == "1 no text, 1 not JSON"
 
 
+def test_each_kind_of_finding_is_told(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    check = {"whole": False, "error": "2 tasks did not\nrun", "damage": [], "rejected": {}}
+    check |= {"rejected later": {"no url": 2}, "skipped": {"empty": 1200}, "noticed": {"HTTP": 3}}
+    (copy / "check.json").write_text(json.dumps(check))
+    before, report = make_report(str(run)), make_report(str(copy))
+    assert set(report.warnings) - set(before.warnings) == {"The run is not whole: 2 tasks did not"}
+    assert [fact for fact in report.facts if fact not in before.facts] == [
+        ("rejected by writers or later readers", "2 no url"),
+        ("records without a page", "1,200 empty"),
+        ("documents noticed", "3 HTTP"),
+    ]
+    (copy / "check.json").write_text("[]")
+    assert make_report(str(copy)).facts == before.facts
+
+
 def test_the_page_does_not_tell_where_it_was_made(source, tmp_path, monkeypatch):
     """Folders are named as they were given, and from the folder of the run."""
     out, home = tmp_path / "run", str(tmp_path)

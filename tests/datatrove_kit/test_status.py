@@ -54,6 +54,7 @@ def none(data, rank: int, world_size: int):
     yield from ()
 
 
+@pytest.mark.parametrize("lock", [True, False])
 @pytest.mark.parametrize(
     ("step", "words"),
     [
@@ -61,7 +62,7 @@ def none(data, rank: int, world_size: int):
         (none, "Next: no document came to "),
     ],
 )
-def test_of_a_run(step, words, tmp_path):
+def test_of_a_run(step, words, lock, tmp_path):
     folder = tmp_path / "runs/mine"
     writer = JsonlWriter(str(folder / "kept"))
     executor = LocalPipelineExecutor([step, writer], 3, 1, logging_dir=str(folder / "logs"))
@@ -69,6 +70,8 @@ def test_of_a_run(step, words, tmp_path):
         guard.run(executor, folder)
     except KitError:
         assert step is none
+    if not lock:
+        (folder / "run.lock").unlink()  # as of a run that was copied without it
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     done = status("runs/mine", tmp_path)
     assert done.returncode == 0, done.stderr
