@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,19 @@ def test_imports_run_one_way():
     for path in files_of("examples_common"):
         names = within(imported(path), "datatrove_kit", *lessons)
         assert all(name.startswith(f"{SUPERVISION}.") for name in names), path
+
+
+def test_lesson_08_takes_public_names_of_the_kit_alone():
+    """A name in ``__all__`` of a part, or a part, of which only such names are used."""
+    (script,) = [path for path in LESSONS if path.name.startswith("08")]
+    text = script.read_text(encoding="utf-8")
+    names = within(imported(script), "datatrove_kit")
+    assert len(names) > 10
+    for name in names:
+        module, _, last = name.rpartition(".")
+        if last not in importlib.import_module(module).__all__:
+            used = set(re.findall(rf"\b{last}\.(\w+)", text))
+            assert used and used <= set(importlib.import_module(name).__all__), name
 
 
 @pytest.mark.parametrize("package", [datatrove_kit, examples_common], ids=lambda p: p.__name__)
